@@ -285,7 +285,6 @@ class Event(NamedTuple):
 
     @property
     def status(self) -> Mapping[str, Any] | None:
-        """The state of the sweep, if it says that."""
         found: Mapping[str, Any] = {"status": self.data} if self.name == "status" else self.data
         return found.get("status") if self.name in ("status", "snapshot") else None
 
@@ -317,7 +316,6 @@ def events(connection: Connection, sweep: str) -> Iterator[Event]:
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[str]:
-    """Lines of a stream until it ends or breaks."""
     try:
         for line in response:
             yield line.decode("utf-8", "replace").rstrip("\r\n")

@@ -154,7 +154,6 @@ def reserve(store: Store, run: Any, what: str = ALL) -> None:
 
 
 def check_not_deleted(name: str, tags: Tags) -> None:
-    """Refuse to go on with a sweep that is deleted, or of which the best trial alone is left."""
     found = tags.get(Tag.PRUNED)
     if found == BEST:
         raise InputError(
@@ -207,7 +206,6 @@ def _delete(
 
 
 def _runs_beside_best(store: Store, run: Any) -> list[Any]:
-    """The runs of a sweep but for its own, its baselines and its best trial."""
     kept = {one.run_id for one in ranked(reader.trials(store, run.data.tags[Tag.NAME]))[:1]}
     children = store.runs({Tag.PARENT: run.info.run_id})
     trials = (one for one in children if Tag.BASELINE not in one.data.tags)

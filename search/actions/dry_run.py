@@ -305,7 +305,6 @@ class SizeReport(Document):
 
 
 def size(spec: SweepSpec) -> SizeReport:
-    """What the size rule says of the networks of a spec's space, on its data."""
     kind = task_kind(spec)
     assert issubclass(kind, LstmTask)
     task = kind.loaded(spec)
@@ -354,7 +353,6 @@ def size(spec: SweepSpec) -> SizeReport:
 
 
 def _admitted(axes: Sequence[Sequence[Any]], rule: SizeRule, data_size: DataSize) -> int:
-    """How many networks the rule admits."""
     directions, layers, sizes, embeddings = axes
     symbols, ends = data_size.symbols, (data_size.alphabet, data_size.classes)
     units, admitted = np.array(sizes, np.int64), 0

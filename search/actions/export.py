@@ -47,7 +47,6 @@ class Exported:
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Self:
-        """An export from what its writer says of it, with `lines` for people."""
         last = {name: written[name] for name in ("parity", "model_version")}
         told = ("lines", "example", *last)
         return cls(

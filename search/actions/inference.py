@@ -31,11 +31,7 @@ Symbols = Sequence[str | int | None]
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What is to be generated; checked when it is made.
-
-    Raises:
-        InputError: a value lies outside its limits.
-    """
+    """What is to be generated; checked when it is made."""
 
     prompt: str
     #: symbols of each sequence after the prompt, at most: it may end before
@@ -91,11 +87,7 @@ class Generated:
 
 
 def generate(bundle: str, request: GenerationRequest) -> Generated:
-    """Sequences that the model of a bundle continues; one that has learned to end may end.
-
-    Raises:
-        InputError: this is no bundle, or the prompt is none of its symbols.
-    """
+    """Sequences that the model of a bundle continues; one that has learned to end may end."""
     folder, opened = bundles.read(bundle)
     past = encode(opened.alphabet, request.prompt)
     if len(past) and (past == UNKNOWN).all():
@@ -132,9 +124,6 @@ def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Program:
     """The network of a bundle that was read, on the CPU, in a process that has none yet.
 
     It sets the device, the threads and the randomness of that process.
-
-    Raises:
-        InputError: its file has no weights of such a network.
     """
     prepare(seed)
     return bundles.predictor(folder, bundle)
@@ -150,11 +139,7 @@ def prepare(seed: int) -> None:
 
 
 def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
-    """Codes of a prompt: its characters, its words, event ids with spaces between them, or lines.
-
-    Raises:
-        InputError: a word is no event id.
-    """
+    """Codes of a prompt: its characters, words, event ids with spaces between them, or lines."""
     if alphabet.is_text:
         return alphabet.encode(prompt)
     if alphabet.words:

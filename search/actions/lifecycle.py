@@ -305,7 +305,6 @@ def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:
 
 
 def _same_files(one: str, other: str) -> bool:
-    """Whether two paths are files or folders with the same content."""
     if one == other or not (Path(one).is_absolute() and Path(other).is_absolute()):
         return one == other
     try:

@@ -37,5 +37,4 @@ class Local(Here):
     export = export.export
 
     def size(self, spec: Wanted) -> SizeReport:
-        """What the size rule says of the networks of a space."""
         return dry_run.size(read_here(spec))

@@ -87,31 +87,26 @@ class Here:
         return f"{self.settings}{hint}"
 
     def sweep_run(self, name: str) -> tuple[MlflowStore, Any]:
-        """The store, and the run of a sweep in it."""
         store = store_of_sweep(name, self.settings)
         return store, reader.existing_sweep(store, name)
 
 
 def read_here(spec: Wanted) -> SweepSpec:
-    """What a sweep is to do that this process runs."""
     assert isinstance(spec, SweepSpec)
     return spec
 
 
 def store_of_sweep(name: str, settings: Settings) -> MlflowStore:
-    """The store in which a sweep is looked for."""
     check_name("sweep", name)
     return existing_store(f"sweep '{name}'", settings)
 
 
 def store_of_trial(reference: str, settings: Settings) -> MlflowStore:
-    """The store in which a trial is looked for."""
     check_trial(reference)
     return existing_store(f"trial '{reference}'", settings)
 
 
 def check_trial(reference: object) -> None:
-    """Refuse what can mean no trial."""
     if not (isinstance(reference, str) and TRIAL.fullmatch(reference)):
         raise InputError(
             f"trial {shown(reference)}: expected SWEEP/NUMBER, the ID of a trial's run, or the "
@@ -120,7 +115,6 @@ def check_trial(reference: object) -> None:
 
 
 def check_sweep_or_trial(reference: object) -> None:
-    """Refuse what can mean neither a sweep nor a trial."""
     if not (isinstance(reference, str) and NAME.fullmatch(reference)):
         check_trial(reference)
 
@@ -156,7 +150,6 @@ NUMBER, LATEST = re.compile("([0-9]{1,9})"), 20
 
 
 def engine_of(spec: SweepSpec, ray_address: str | None = None) -> Engine:
-    """The engine of a spec; `ray_address` is Ray's own address of a cluster, for `ray`."""
     return open_engine(spec.on, workers=spec.workers, per_gpu=spec.per_gpu, address=ray_address)
 
 
@@ -166,7 +159,6 @@ def is_new(tags: Mapping[str, str]) -> bool:
 
 
 def check_free(store: Store, name: str) -> None:
-    """Refuse a name that a sweep of the store has."""
     run = reader.find_sweep(store, name)
     if run is None:
         return

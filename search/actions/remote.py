@@ -372,7 +372,6 @@ class Remote:
             raise sent.told(error) from None
 
     def _to_the_end(self, watched: Watched) -> SweepResult:
-        """Follow a sweep to its end."""
         name, lasting = watched.name, self._lasting()
         try:
             for event in events(lasting.service, name):
@@ -451,13 +450,11 @@ def field_of(spec: Wanted, name: str) -> Any:
 
 
 def _sweep(name: str) -> tuple[str, str]:
-    """Where the service has a sweep."""
     check_name("sweep", name)
     return ("sweeps", name)
 
 
 def _trial(reference: str) -> tuple[str, ...]:
-    """Where the service has a trial: by its sweep and number, or by its run."""
     check_trial(reference)
     sweep, slash, number = reference.rpartition("/")
     return ("sweeps", sweep, "trials", number) if slash else ("runs", reference)

@@ -181,7 +181,6 @@ def train_again(
 
 
 def _check_comparable(record: TrialRecord, was: Rounds, variation: Mapping[str, Change]) -> None:
-    """Refuse to repeat a trial of which there is nothing to compare with."""
     if record.outcome == Outcome.PRUNED and not (was or variation):
         raise InputError(
             f"trial '{record.id}' was pruned before its first round: expected one with a "
@@ -190,7 +189,6 @@ def _check_comparable(record: TrialRecord, was: Rounds, variation: Mapping[str, 
 
 
 def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Change]:
-    """What is not what it was, by its name."""
     return {k: {"was": was[k], "is": now[k]} for k in was if was[k] != now[k]}
 
 

@@ -152,12 +152,10 @@ class SweepResult(Document):
 
 
 def result(here: Here, name: str) -> SweepResult:
-    """The result of a sweep, or what it has so far."""
     return stored_result(*here.sweep_run(name))
 
 
 def stored_result(store: Store, run: Any) -> SweepResult:
-    """The result of the sweep with this run, or what it has so far."""
     sweep = read_sweep(store, run)
     again = confirmed_of(store, cast("list[TrialRecord]", sweep.trials))
     return SweepResult.of(replace(sweep, confirmed=tuple(again)))
@@ -196,7 +194,6 @@ class SweepStatusReport(Document):
 
 
 def status(here: Here, name: str) -> SweepStatusReport:
-    """The state of a sweep."""
     return _status(*here.sweep_run(name))
 
 
@@ -297,7 +294,6 @@ def sweeps(here: Here, limit: int | None = None, page: str = "") -> SweepPage:
 
 
 def unfinished(here: Here) -> list[SweepRow]:
-    """The sweeps that wait, run or are paused."""
     store = store_to_read(here.settings)
     asked = [{Tag.STATE: state} for state in GOING_ON] + [{Tag.QUEUED: "yes"}]
     found = [run for tags in asked for run in store.runs({Tag.ROLE: "sweep", **tags})]
@@ -363,7 +359,6 @@ def trials(here: Here, name: str, top: int | None = None, page: str = "") -> Swe
 
 
 def check_rows(name: str, most: int | None) -> None:
-    """Refuse an option that says how many rows are listed at most, but is below 1."""
     if most is not None:
         check_kind(f"--{name}", most, whole=True)
         if most < 1:
@@ -394,7 +389,6 @@ class SweepReport:
     file: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as `report --json` prints it."""
         said = {"sweep": self.sweep, "run_id": self.run_id, "state": self.state}
         return said | {"report": self.file}
 
@@ -449,7 +443,6 @@ class TrialDetails:
 
     @property
     def rounds(self) -> list[dict[str, float]]:
-        """The metrics of each round that were logged."""
         names = self.record.results
         return [{n: row[n] for n in names if row[n] is not None} for row in self.by_epoch]
 
@@ -472,7 +465,6 @@ def show(here: Here, reference: str) -> TrialDetails:
 
 
 def details_of(store: Store, record: TrialRecord) -> TrialDetails:
-    """A trial with its rounds, as its run has them."""
     history = {metric: store.history(record.run_id, metric) for metric in record.results}
     rows = (
         dict[str, Any](epoch=record.epochs_after(step))

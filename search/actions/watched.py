@@ -76,7 +76,6 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 
 def _config(values: Mapping[str, Any]) -> Config:
-    """A config, of the kind of task whose configs have these fields."""
     return reader.kind_of_config(values).config(values)
 
 
@@ -172,7 +171,6 @@ class Watched:
         self._early = dict[int, Rounds]()
 
     def hear(self, event: Event) -> None:
-        """Show what has happened."""
         self._state = replace(self._state, now=self._clock() - self._began)
         if self._before is None:
             self._take(event)
@@ -184,7 +182,6 @@ class Watched:
             self._observer.update(self._sweep())
 
     def end(self, result: SweepResult) -> None:
-        """Show the result of the sweep."""
         status = SweepStatus(result.state) if result.has_ended else SweepStatus.INTERRUPTED
         closed = Stop(REASONS.get(status, StopReason.TRIALS), result.why)
         self._start()
@@ -192,7 +189,6 @@ class Watched:
         self._observer.ended(self._sweep())
 
     def _sweep(self) -> SweepState:
-        """The sweep as it is known now."""
         return replace(
             self._state,
             running={one.slot: one for one in self._open.values() if not one.paused},
@@ -231,7 +227,6 @@ class Watched:
         self._start()
 
     def _add_slots(self, count: int) -> None:
-        """Have so many slots at least."""
         slots = self._state.slots
         slots = (*slots, *map(RemoteSlot, range(len(slots), count)))
         self._state = replace(self._state, slots=slots)

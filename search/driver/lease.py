@@ -71,7 +71,6 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Whether the process is on this machine, so that it can be looked up."""
         return self.machine == _machine()
 
     @property
@@ -87,7 +86,6 @@ class Holder:
 
 
 def holder(tags: Mapping[str, str]) -> Holder | None:
-    """The driver in the tags of a sweep; None if there is none, or it has released its lease."""
     text = tags.get(Tag.LEASE)
     try:
         found = Holder(**json.loads(text)) if text else None
@@ -177,11 +175,7 @@ class Lease:
         return {Tag.LEASE: json.dumps(asdict(self.mine))}
 
     def take(self) -> None:
-        """Write the lease, and check that no other process has written its own.
-
-        Raises:
-            InputError: another process has.
-        """
+        """Write the lease, and check that no other process has written its own."""
         self._store.log(self.run_id, tags=self.tag)
         now = holder(self._store.tags(self.run_id))
         if now is None or now.token != self.mine.token:

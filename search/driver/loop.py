@@ -277,7 +277,6 @@ class Loop:
         self.policy.slots = max(1, self._state.usable)
 
     def _know_reserved(self) -> None:
-        """Know that there is a slot beside those of the trials that run."""
         allowed, count = self._state.allowed, len(self._state.running) + 1
         if allowed is not None and count > allowed:
             self.history.learn(allowed=count)
@@ -463,7 +462,6 @@ class Loop:
     # trials end
 
     def end(self, why: Stop) -> None:
-        """Start no more trials, and stop those that run."""
         state = self.history.learn(closed=why)
         for slot in state.running:
             self.engine.stop(slot, _ended_with(why, state))
@@ -535,7 +533,6 @@ class Loop:
             self.viewer.said(text)
 
     def _collect(self, progress: Trial) -> TrialFiles | None:
-        """Files that a trial has written; None if there are none."""
         folder = self.folder / str(progress.number)
         if progress.number in self._state.paused or progress.slot == self._starting:
             # they were collected when it was paused, if it was
@@ -546,7 +543,6 @@ class Loop:
             return files
 
     def _drop_displaced(self) -> None:
-        """Delete stored weights of trials that are no longer among the best."""
         state = self._state
         best = {one.key for one in state.ranked[: state.spec.keep]}
         for attempt in self._kept - best:
@@ -555,7 +551,6 @@ class Loop:
                 self._kept.discard(attempt)
 
     def _learn(self, progress: Trial) -> None:
-        """Tell the policy that a trial has ended; stop the trials that it needs no more."""
         policy = self.policy
         climbing = policy.ladder is None
         for other, ended in policy.end(progress):

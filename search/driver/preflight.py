@@ -42,12 +42,7 @@ ROUNDING = 1e-6
 
 
 def check_space(spec: SweepSpec, corpus: Corpus) -> float:
-    """Share of drawn configs that the size rule admits.
-
-    Raises:
-        InputError: the rule rejects nearly all, or a window does not fit a split, or no network
-            can carry its state.
-    """
+    """Share of drawn configs that the size rule admits."""
     if "carried" in spec.space["state"] and "uni" not in spec.space["direction"]:
         raise InputError(
             "state is carried and direction is bi, which reads each window from its end, too: "
@@ -58,11 +53,7 @@ def check_space(spec: SweepSpec, corpus: Corpus) -> float:
 
 
 def check_sizes(spec: SweepSpec, symbols: int, alphabet: int, classes: int | None = None) -> float:
-    """Share of drawn configs that the size rule admits.
-
-    Raises:
-        InputError: it rejects nearly all.
-    """
+    """Share of drawn configs that the size rule admits."""
     rng, rule = np.random.default_rng(spec.seed), spec.rule()
     configs = [as_lstm_config(spec.space.sample(rng)) for _ in range(SIZE_DRAWS)]
     verdicts = [rule.judge(config, alphabet, symbols, classes) for config in configs]
@@ -80,7 +71,6 @@ def check_sizes(spec: SweepSpec, symbols: int, alphabet: int, classes: int | Non
 
 
 def check_instructions(wanted: Collection[object], devices: Iterable[Device]) -> None:
-    """Refuse precisions that one of the devices cannot compute with."""
     if all(precision == "float32" for precision in wanted):
         return
     for device in devices:
@@ -156,7 +146,6 @@ def _within(value: object, dimension: Dimension) -> bool:
 
 
 def _between(value: object, low: float, high: float) -> bool:
-    """Whether a number lies between two others, or nearly."""
     more = ROUNDING * max(abs(low), abs(high))
     return isinstance(value, int | float) and low - more <= value <= high + more
 
@@ -180,11 +169,7 @@ LONG_SESSION = 100
 
 
 def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
-    """The spec with the space and grain that suit its corpus, and whether that has ends.
-
-    Raises:
-        InputError: an epoch is to have more rounds than steps.
-    """
+    """The spec with the space and grain that suit its corpus, and whether that has ends."""
     if not isinstance(spec.ends, bool):
         spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
     adjacent, split = spec.adjacent_targets, corpus.validation
@@ -244,11 +229,7 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
 
 
 def settled_classes(spec: SweepSpec, size: DataSize) -> SweepSpec:
-    """The spec with the space and rounds that suit labelled sequences of this size.
-
-    Raises:
-        InputError: an epoch is to have more rounds than steps.
-    """
+    """The spec with the space and rounds that suit labelled sequences of this size."""
     space = spec.space.settled(CorpusFacts(size.symbols, lengths=size.lengths))
     if space is not spec.space:
         spec = dataclasses.replace(spec, space=space)

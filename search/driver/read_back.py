@@ -173,7 +173,6 @@ def began_s(sweep: Any) -> float:
 
 
 def confirmed_of(store: Store, records: Sequence[TrialRecord]) -> list[Confirmed]:
-    """The configs of a sweep's trials that were trained again; `records` are all of them."""
     again = {one.config for one in records if one.phase is Phase.CONFIRM}
     known = dict[int, Trial]()
     for one in (one for one in records if one.config in again):
@@ -223,7 +222,6 @@ def _facts(run: Any, children: Children) -> dict[str, Any]:
 
 
 def why_of(state: str, tags: Mapping[str, str]) -> str | None:
-    """Why a sweep with these tags is in a state, a sentence; None if nothing says it."""
     if state in ("queued", "running"):
         return tags.get(Tag.WAITS) or None
     return DRIVER_DIED if state == lease.BROKEN_OFF else tags.get(Tag.REASON)
@@ -451,7 +449,6 @@ def _or_zero(read: Callable[[], float]) -> float:
 
 
 def time_tags(sweep: Sweep) -> dict[str, str]:
-    """The tags that say where the time of a sweep went; `stored_time` reads them."""
     spent = sweep.time_spent
     return {
         Tag.SLOT_SECONDS: f"{spent.slot_seconds:.3f}",

@@ -56,7 +56,6 @@ def describe(state: SweepState) -> str:
 
 
 def evidence(state: SweepState, task: Task, found: Findings | None) -> dict[str, Any]:
-    """Everything that the report draws, as plain values."""
     report = state.report
     return {
         "sweep": state.name,

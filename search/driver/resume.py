@@ -132,7 +132,6 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Resumed:
 
 
 def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
-    """The record of a trial, checked against the space of `spec`."""
     record = reader.read_trial(run)
     check_stored(record, spec.space)
     if not set(record.point) <= set(spec.space.varying):

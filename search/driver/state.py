@@ -80,17 +80,14 @@ class SweepState(Sweep):
 
     @property
     def closing(self) -> str:
-        """Why the sweep was ended before it was done; empty while it goes on."""
         return self.closed.text if self.closed else ""
 
     @property
     def stop(self) -> Stop:
-        """Why the sweep has ended, or would end now."""
         return self.closed or self.search_ended or DONE
 
     @property
     def status(self) -> SweepStatus:
-        """How it has ended, or would end now."""
         return STATUSES.get(self.stop.reason, SweepStatus.FINISHED)
 
     @property
@@ -202,7 +199,6 @@ def slot_came(state: SweepState, slot: Slot) -> SweepState:
 
 
 def slot_gone(state: SweepState, slot: Slot) -> SweepState:
-    """There is a slot less; the trial on it has ended before."""
     _check_free(state, slot)
     return replace(state, slots=tuple(other for other in state.slots if other != slot))
 
@@ -228,7 +224,6 @@ def trial_started(state: SweepState, trial: Trial, slot: Slot) -> SweepState:
 
 
 def run_created(state: SweepState, trial: Trial, run_id: str) -> SweepState:
-    """A trial, which may have ended, has a run."""
     progress = state.open_trial(trial.number)
     if progress and progress.key == trial.key:
         progress = replace(progress, run_id=run_id)
@@ -258,7 +253,6 @@ def round_reported(state: SweepState, slot: Slot, done: RoundDone) -> SweepState
 
 
 def trial_paused(state: SweepState, slot: Slot, paused: Paused) -> SweepState:
-    """The trial on a slot waits with its checkpoint, and the slot is free."""
     progress = _on(state, slot).with_pause(paused, state.now)
     paused_now = {**state.paused, progress.number: progress}
     return replace(state, running=_without(state.running, slot), paused=paused_now)
@@ -371,7 +365,6 @@ class History:
         *args: More.args,
         **options: More.kwargs,
     ) -> SweepState:
-        """Apply an event; return the state that follows."""
         self.state = event(self.state, *args, **options)
         return self.state
 

@@ -245,7 +245,6 @@ class Sweep:
                 self._viewer.said(f"no report was saved: {one_line(error)}")
 
     def _keep_result(self) -> None:
-        """Keep a report and the best network; called by the writer."""
 
         def said(text: str) -> None:
             self._writer.tell(lambda: self._viewer.said(text))
@@ -310,14 +309,12 @@ class Sweep:
         journal.log_progress(state.trials_done, state.best_loss)
 
     def _leave_open(self, error: Exception) -> None:
-        """Say that a trial is left to `resume`, since its run cannot be closed."""
         why = one_line(error)
         self._viewer.said(f"runs of trials were left open: {why}")
         if self.state.stop.reason is not StopReason.FAILED:
             self._history.learn(closed=Stop(StopReason.FAILED, why))
 
     def _report(self) -> None:
-        """Put the report of the search into the state, if there can be one."""
         if self._policy is None or self.state.report:
             return
         try:

@@ -163,7 +163,6 @@ class Task(ABC):
         """What a worker does for a trial, with what was saved in the sweep's folder."""
 
     def baselines(self, known: Mapping[str, float]) -> Iterator[BaselineScore]:
-        """The baselines that are not known yet."""
         return iter(())
 
     # which configs are tried
@@ -251,7 +250,6 @@ class Task(ABC):
 
     @classmethod
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
-        """Lines that `export` prints about what its writer has returned."""
         return []
 
 
@@ -274,7 +272,6 @@ def remember_template(template: Template) -> None:
 
 
 def template_path(digest: str) -> Path | None:
-    """The path of the template with a digest; None if it is not recorded."""
     folder = _templates_folder()
     if folder is None or not DIGEST.fullmatch(digest):
         return None
@@ -285,7 +282,6 @@ def template_path(digest: str) -> Path | None:
 
 
 def template_digest(tags: Tags) -> str | None:
-    """Digest of the template of a run; None if it has none."""
     if Tag.TEMPLATE not in tags:
         return None
     digest = tags.json(Tag.TEMPLATE, dict).get("digest")

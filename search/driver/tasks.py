@@ -15,11 +15,9 @@ KINDS: tuple[type[Task], ...] = (TemplateTask, ClassTask, CorpusTask)
 
 
 def task_kind(spec: SweepSpec) -> type[Task]:
-    """The kind of task that a spec is about."""
     return next(kind for kind in KINDS if kind.accepts(spec))
 
 
 def task_kind_of_run(tags: Tags) -> type[Task]:
-    """The kind of task that the run with these tags is about."""
     runs = run_kind(tags)
     return next(kind for kind in KINDS if kind.runs is runs)

@@ -108,11 +108,7 @@ HEAD = 500
 
 
 def new_folder(given: str) -> Path:
-    """The absolute path of a folder that a bundle may become.
-
-    Raises:
-        InputError: something is there, or it cannot be.
-    """
+    """The absolute path of a folder that a bundle may become."""
     where = f"--to {shown(given)}"
     try:
         to, named = resolved(given), Path(given).expanduser()
@@ -134,9 +130,6 @@ def scratch_beside(to: Path) -> Path:
 
     Those that programs have left here which were killed while they wrote the same folder are
     removed.
-
-    Raises:
-        InputError: it cannot be made.
     """
     kind, pid = f".{to.name}-lstm-sweep-{platform.node()}-", os.getpid()
     try:
@@ -161,9 +154,6 @@ def become(made: Path, to: Path) -> None:
 
     An empty folder that is there stays, and gets what is in it: it may be a mounted one, or the one
     where a shell is.
-
-    Raises:
-        InputError: it cannot be, or something was put there meanwhile.
     """
     where = f"--to {shown(str(to))}"
     try:
@@ -192,11 +182,7 @@ def _fill(folder: Path, parts: Iterable[Path]) -> None:
 
 
 def new_report(given: str) -> Path:
-    """The absolute path of a file that a report may become.
-
-    Raises:
-        InputError: it is a folder, another file, or cannot be.
-    """
+    """The absolute path of a file that a report may become."""
     file = Path()
     try:
         file = resolved(given)
@@ -225,11 +211,7 @@ def _against(file: Path) -> str:
 
 
 def write_report(file: Path, html: str) -> None:
-    """Write a report that is whole or not there at all.
-
-    Raises:
-        InputError: it cannot be written.
-    """
+    """Write a report that is whole or not there at all."""
     try:
         with tempfile.TemporaryDirectory(prefix=".report-", dir=file.parent) as folder:
             partial = Path(folder) / "report.html"

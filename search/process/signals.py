@@ -69,7 +69,6 @@ class Interrupts:
         self.ending = False
 
     def request(self, number: int = signal.SIGINT) -> None:
-        """Ask for the end, as a signal of this number does."""
         if not self.signal_number:
             self._asked = time.monotonic()
             self.signal_number = int(number)
@@ -155,11 +154,7 @@ class Shield(Interrupts):
 
 
 def stop_within_s(environment: Mapping[str, str] = os.environ) -> float:
-    """Seconds from SIGTERM to SIGKILL that the environment says a program has.
-
-    Raises:
-        InputError: it says none that can be.
-    """
+    """Seconds from SIGTERM to SIGKILL that the environment says a program has."""
     given = environment.get(STOP_WITHIN, "")
     if not given:
         return STOP_WITHIN_S
@@ -173,11 +168,7 @@ def stop_within_s(environment: Mapping[str, str] = os.environ) -> float:
 
 
 def service_stop_s(environment: Mapping[str, str] = os.environ) -> float:
-    """Seconds from SIGTERM to SIGKILL that a service has: what the environment says, if it is more.
-
-    Raises:
-        InputError: it says none that can be.
-    """
+    """Seconds from SIGTERM to SIGKILL of a service: what the environment says, if it is more."""
     return max(SERVICE_STOP_S, stop_within_s(environment))
 
 

@@ -34,11 +34,7 @@ STDIN, MOST_INPUT = "-", 16 << 30
 
 
 def kept_input(stream: BinaryIO, folder: Path | None = None) -> Path:
-    """A file in a folder with all of a stream; without one it lasts, among the user's data.
-
-    Raises:
-        InputError: there is no room for it, or it is too long.
-    """
+    """A file in a folder with all of a stream; without one it lasts, among the user's data."""
     kept = folder or platformdirs.user_data_path(PROGRAM, appauthor=False) / "data"
     digest, left = hashlib.sha256(), MOST_INPUT
     try:
@@ -86,11 +82,7 @@ def _cache() -> Path | None:
 
 
 def open_folder(run_id: str) -> Path:
-    """The working folder of a sweep, created if missing; expired ones of other sweeps are deleted.
-
-    Raises:
-        InputError: the ID, which comes from a server, could name a path outside the cache.
-    """
+    """The working folder of a sweep, made if missing; expired ones of other sweeps are deleted."""
     if not run_id.isalnum():
         raise InputError(f"the store returned run ID {shown(run_id)}, expected letters and digits")
     root = _cache() or Path(tempfile.mkdtemp(prefix=TEMPORARY))

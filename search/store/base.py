@@ -89,7 +89,6 @@ class Store(ABC):
         steps: Mapping[int, Mapping[str, float]] | None = None,
         at_ms: int | None = None,
     ) -> None:
-        """Log `metrics` of a step, those of further `steps`, params and tags in one request."""
         at_ms = at_ms or now_ms()
         points = [
             (key, float(value), at_ms, number)
@@ -120,7 +119,6 @@ class Store(ABC):
         return True
 
     def finish(self, run_id: str, status: str, at_ms: int | None = None) -> None:
-        """Give a run its final status, with the time of its end."""
         self._set_status(run_id, status, at_ms or now_ms())
 
     def reopen(self, run_id: str, status: str = "RUNNING") -> None:
@@ -174,15 +172,11 @@ class Store(ABC):
 
         `begins` has the name of a tag, or "" for the ID of the run, and what that begins with.
         `token` is what an earlier page has named these by; it is empty after the last one.
-
-        Raises:
-            InputError: no page has named `token`.
         """
 
     def runs(
         self, tags: Mapping[str, str] | None = None, begins: tuple[str, str] | None = None
     ) -> list[Any]:
-        """All that `select` finds, oldest first."""
         found, token = self.select(tags or {}, RUNS_PER_PAGE, order=OLDEST, begins=begins)
         while token:
             page, token = self.select(tags or {}, RUNS_PER_PAGE, token, order=OLDEST, begins=begins)
@@ -210,7 +204,6 @@ class Store(ABC):
 
 
 def has_beginning(run: Any, begins: tuple[str, str] | None) -> bool:
-    """Whether what `select` is given of a run begins so."""
     key, prefix = begins or ("", "")
     found: str = run.data.tags.get(key, "") if key else run.info.run_id
     return found.startswith(prefix)
@@ -222,11 +215,7 @@ def storable(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def quoted(value: str) -> str:
-    """A text as a filter of MLflow takes it: in either kind of quotes, with nothing escaped.
-
-    Raises:
-        InputError: it has both kinds.
-    """
+    """A text as a filter of MLflow takes it: in either kind of quotes, with nothing escaped."""
     if "'" in value and '"' in value:
         raise InputError(f"{shown(value)} has both kinds of quotes: expected one of them at most")
     mark = '"' if "'" in value else "'"

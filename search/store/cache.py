@@ -100,7 +100,6 @@ class Cache:
         return value
 
     def drop(self, is_meant: Callable[[Key], bool]) -> None:
-        """Read anew, from now on, what these keys name."""
         with self._lock:
             for key in list(filter(is_meant, self._entries)):
                 del self._entries[key]
@@ -158,7 +157,6 @@ class SharedStore(MlflowStore):
         return self.cache.get(("timeline", run_id, key, latest), read, age_s=age_s)
 
     def forget(self) -> None:
-        """Read anew from now on whatever may change."""
         self.cache.drop(lambda key: key[0] != "timeline")
 
 

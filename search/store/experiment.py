@@ -194,7 +194,6 @@ SHOWN = {
 
 
 def _cards() -> Iterator[dict[str, Any]]:
-    """The charts, as MLflow's page keeps them."""
     curves, configs = map(_id, COLUMNS)
     for metric, over in LINES:
         yield {
@@ -228,7 +227,6 @@ def _id(name: str) -> str:
 
 
 def view_tag() -> dict[str, str]:
-    """The tag with the view: runs by their loss, the lowest first, with what a search is about."""
     state = {
         "orderByKey": f"metrics.`{LOSS}`",
         "orderByAsc": True,
@@ -278,7 +276,6 @@ class Experiment:
 
     @property
     def id(self) -> str | None:
-        """The ID; None if the experiment does not exist yet."""
         self._found = self._found or self._find()
         return self._found and str(self._found.experiment_id)
 
@@ -348,7 +345,6 @@ class Experiment:
         return self._own_place("run", run_id, named)
 
     def place_of_model(self, model: Any) -> str:
-        """The same of the files of a logged model."""
         model_id, named = str(model.model_id), model.artifact_location
         return self._own_place("model", model_id, named, "models")
 

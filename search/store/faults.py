@@ -67,7 +67,6 @@ def _status(cause: BaseException) -> int:
 
 
 def _is_transient(cause: BaseException) -> bool:
-    """Whether the same request may succeed later without anybody's help."""
     return (
         isinstance(cause, ConnectionError | TimeoutError)
         or type(cause).__name__ in TRANSIENT_NAMES

@@ -47,7 +47,6 @@ PACKAGES = ("lstm-sweep", "keras", "tensorflow", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the bits of a trial depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -66,7 +65,6 @@ LONGEST_LOG = 1 << 24
 
 
 def written_reason(ended: Ended) -> str:
-    """Why a trial has ended, without secrets and cut to `LONGEST_REASON`."""
     return without_secrets(ended.reason)[:LONGEST_REASON]
 
 
@@ -88,7 +86,6 @@ def end_tags(progress: Trial, ended: Ended) -> dict[str, str]:
 
 
 def lost_with_driver(ended: Ended) -> dict[str, str]:
-    """The tags of an attempt that its driver has left open, and that ended so."""
     tags = {Tag.OUTCOME: str(ended.outcome), Tag.REASON: ended.reason}
     return tags | dict.fromkeys((Tag.UNFINISHED, Tag.DRIVER_DIED), "yes")
 
@@ -98,14 +95,12 @@ def was_lost_with_driver(tags: Mapping[str, str]) -> bool:
 
 
 def end_of(log: Path) -> str:
-    """The last `LONGEST_LOG` bytes of a trial's output, without secrets."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LOG))
         return without_secrets(file.read().decode("utf-8", "replace"))
 
 
 def round_metrics(progress: Trial) -> dict[str, float]:
-    """Metrics of the last round of a trial, with the best ones so far."""
     best, in_bits = progress.best_loss, progress.objective.bits_per_symbol(progress.best_loss)
     after = {"epochs_done": len(progress.rounds), "best_epoch": progress.best_round}
     so_far = {"best_val_loss": best, "bits_per_symbol": in_bits}
@@ -203,7 +198,6 @@ class Journal:
 
     @property
     def unclosed(self) -> set[Attempt]:
-        """Attempts that were begun or ended here, and whose ends are not written yet."""
         return {attempt for attempt, run in self._runs.items() if run.is_open}
 
     def run_of(self, trial: Trial) -> str:
@@ -396,7 +390,6 @@ class Journal:
             raise
 
     def pause_trial(self, progress: Trial) -> None:
-        """Log that a trial waits for a slot, and its rounds that wait to be logged."""
         waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
         tags = {waits: progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
         self._change(progress, tags, "SCHEDULED")
@@ -408,14 +401,12 @@ class Journal:
         self._change(progress, tags | paused, "SCHEDULED", drop=Tag.UNFINISHED)
 
     def resume_trial(self, progress: Trial, device: Device) -> None:
-        """Log that a trial that was paused goes on, perhaps on another device."""
         waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
         self._change(progress, {waits: "", **device_tags(device)}, "RUNNING")
 
     def _change(
         self, trial: Trial, tags: Mapping[str, str], status: str, *, drop: str | None = None
     ) -> None:
-        """Let a trial have a status that is not final, and these tags, without one to `drop`."""
         run, at_ms = self._runs[trial.key], now_ms()
 
         def write() -> None:
@@ -500,7 +491,6 @@ class Journal:
     def log_baseline(
         self, score: BaselineScore, objective: Objective, run_id: str | None = None
     ) -> None:
-        """Log a baseline as a child run: `run_id` if it was begun before, or a new one."""
         run, loss, at_ms = _Run(run_id or ""), score.metrics["loss"], now_ms()
         params = {"baseline": score.name, **asdict(score.model)}
         metrics = {f"val_{name}": value for name, value in score.metrics.items()}

@@ -63,14 +63,12 @@ class MemoryStore(Store):
     """Runs in the memory of this process."""
 
     def __init__(self, name: str = "memory") -> None:
-        """`name` is what messages call it."""
         super().__init__(Settings("memory", None, name, "in memory"))
         #: in the order of their creation
         self._kept: dict[str, Run] = {}
         self._lock = threading.RLock()
 
     def copy(self) -> MemoryStore:
-        """A store that has the same runs now, and changes by itself."""
         other = MemoryStore(self.settings.experiment)
         with self._lock:
             other._kept = copy.deepcopy(self._kept)

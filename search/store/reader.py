@@ -115,7 +115,6 @@ class TrialRecord(Trial):
         return self.seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """The trial as `trials --json` prints it."""
         return {
             "trial": self.id,
             "run_id": self.run_id,
@@ -207,7 +206,6 @@ def _template_config(written: Mapping[str, Any]) -> TemplateConfig:
 
 
 def _template_results(metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """The metrics that a template's `fit` has reported of each epoch."""
     found = sorted(name for name in metrics if name.startswith(("train_", "val_")))
     return tuple(sorted(found, key=lambda name: name not in RESULTS))
 
@@ -247,7 +245,6 @@ KINDS: tuple[RunKind, ...] = (TEMPLATE, CLASSES, CORPUS)
 
 
 def run_kind(tags: Tags) -> RunKind:
-    """The kind of task that a run is about; raises `BadRunError` if this version knows none."""
     found = next((kind for kind in KINDS if kind.tag in tags), None)
     if found is None:
         known = " or ".join(kind.tag for kind in KINDS)
@@ -256,7 +253,6 @@ def run_kind(tags: Tags) -> RunKind:
 
 
 def prior_of(tags: Tags) -> tuple[EarlierBest, ...]:
-    """The trials of earlier sweeps that a sweep is begun with."""
     written = tags.json(Tag.PRIOR, list, "[]")
     pairs = (isinstance(one, list) and list(map(type, one)) == [str, dict] for one in written)
     if len(written) > MOST_EARLIER or not all(pairs):
@@ -298,11 +294,7 @@ def _ignore(error: BadRunError) -> None:
 
 
 def written_spec(run: Any) -> dict[str, Any]:
-    """The spec in the tags of a sweep's run, unchecked but for its digest.
-
-    Raises:
-        InputError: the run has none, or another digest.
-    """
+    """The spec in the tags of a sweep's run, unchecked but for its digest."""
     tags = Tags(run)
     name = name_of(tags)
     parts = itertools.takewhile(bool, (tags.get(f"{Tag.SPEC}{n}") for n in itertools.count()))
@@ -325,7 +317,6 @@ def written_spec(run: Any) -> dict[str, Any]:
 
 
 def read_spec(run: Any, template: Template | None = None) -> SweepSpec:
-    """The spec of a sweep from its run; `template` is its template, if it has one."""
     written, tags = written_spec(run), Tags(run)
     digest = written.pop("template_digest", None)
     same = (template and template.digest) == digest
@@ -347,17 +338,14 @@ def name_of(tags: Tags) -> str:
 
 
 def state_of(tags: Tags) -> str:
-    """State of a sweep: `queued`, `running` or a `SweepStatus`."""
     return tags.word(Tag.STATE, SweepStatus, "queued", "running")
 
 
 def is_readable(tags: Mapping[str, str]) -> bool:
-    """Whether this version of the program reads runs that were written as this one was."""
     return tags.get(Tag.FORMAT) == str(FORMAT)
 
 
 def check_format(run: Any) -> None:
-    """Refuse a sweep that another version of this program has written."""
     tags = run.data.tags
     if not is_readable(tags):
         name, found = cut(tags.get(Tag.NAME, "")), cut(tags.get(Tag.FORMAT, "none"))
@@ -368,7 +356,6 @@ def check_format(run: Any) -> None:
 
 
 def read_trial(run: Any) -> TrialRecord:
-    """The record of a trial from its run; raises `BadRunError` if that does not hold one."""
     check_format(run)
     tags, params, metrics = Tags(run), run.data.params, run.data.metrics
     kind = run_kind(tags)
@@ -428,12 +415,10 @@ def _rounds(metrics: Mapping[str, float], name: str, per_epoch: int) -> int:
 
 
 def read_source(record: TrialRecord) -> tuple[Source, Scoring]:
-    """The data of a trial, and its validation targets."""
     return source_of(record.tags), scoring_of(record.tags)
 
 
 def sweeps(store: Store, on_skipped: OnSkipped = _ignore) -> list[Any]:
-    """Parent runs of all sweeps that have a name, oldest first."""
     return _readable(store.runs({Tag.ROLE: "sweep"}), _with_name, on_skipped)
 
 
@@ -454,7 +439,6 @@ def _with_name(run: Any) -> Any:
 
 
 def _known_sweeps(store: Store) -> str:
-    """The names of sweeps, for a refusal of another name."""
     runs, more = newest_sweeps(store, NAMED)
     names = ", ".join(run.data.tags[Tag.NAME] for run in runs)
     return f"{names} and older ones" if more else names
@@ -475,7 +459,6 @@ def _readable(
 
 
 def find_sweep(store: Store, name: str) -> Any:
-    """Parent run of a sweep; None if no sweep has this name."""
     if not NAME.fullmatch(name):
         return None
     found = store.runs({Tag.ROLE: "sweep", Tag.NAME: name})
@@ -523,7 +506,6 @@ class Children:
 
 
 def children(store: Store, run: Any) -> Children:
-    """The trials and baselines of the sweep with this run."""
     runs, left_out = store.runs({Tag.PARENT: run.info.run_id}), list[BadRunError]()
     trained = [one for one in runs if one.data.tags.get(Tag.PHASE) in TRAINED]
     attempts, _ = apart(readable_trials(trained, left_out.append))
@@ -533,7 +515,6 @@ def children(store: Store, run: Any) -> Children:
 
 
 def readable_trials(runs: Iterable[Any], on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
-    """The records of trials from their runs; those that cannot be read are skipped and reported."""
     return _readable(runs, read_trial, on_skipped)
 
 

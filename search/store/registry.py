@@ -170,13 +170,11 @@ class Version(Document):
 
     @property
     def text(self) -> str:
-        """A line for people: version, role and reason."""
         role = "the champion" if self.champion else "not the champion"
         return f"version {self.version} of {self.name}, {role}: {self.why}"
 
 
 def check_name(name: object) -> str:
-    """A name of a registered model."""
     valid = (
         isinstance(name, str)
         and 0 < len(name) <= LONGEST_NAME
@@ -194,7 +192,6 @@ def check_name(name: object) -> str:
 
 
 def logged_models(store: MlflowStore, run_id: str) -> list[Any]:
-    """The logged models of a run, also those that are not whole."""
     search = partial(
         store.client.search_logged_models, [store.experiment.id], f"source_run_id = '{run_id}'"
     )

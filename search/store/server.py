@@ -260,7 +260,6 @@ def choose_bind_address(
 
 
 def _is_free(ip: Address, port: int) -> bool:
-    """Whether a port is free; raises `OSError` if the address is none of this machine."""
     with socket.socket(FAMILY[ip.version], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -302,7 +301,6 @@ def _at_any_port(names: Iterable[str]) -> list[str]:
 
 
 def pages_of(store: Store, address: str) -> Pages:
-    """Pages of the runs of a store, on a server with this address."""
     sweeps, _ = reader.newest_sweeps(store, LOOKED_AT)
     pages = Pages(address, f"{address}{store.page()}")
     if not sweeps:

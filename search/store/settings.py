@@ -87,7 +87,6 @@ class Settings:
 
     @property
     def database_file(self) -> Path | None:
-        """File of an SQLite store; None for another store."""
         prefix = "sqlite:///"
         is_file = self.tracking_uri.startswith(prefix)
         return Path(self.tracking_uri.removeprefix(prefix)) if is_file else None
@@ -113,10 +112,6 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: st
     Its relative paths are relative to its own folder. The variable `MLFLOW_TRACKING_URI` takes
     precedence over the file, as with MLflow, and is relative to `folder`. `LSTM_SWEEP_SETTINGS`
     names another file, whose owner is not checked. A `given` address takes precedence over all.
-
-    Raises:
-        InputError: the file cannot be read or may be another user's, a key or value is invalid, or
-            a password would be sent to a server that the user has not approved.
     """
     folder = folder.resolve()
     named = environment.get(NAMED)
@@ -248,7 +243,6 @@ def without_password(uri: str) -> str:
 
 
 def holds_password(uri: str) -> bool:
-    """Whether an address contains a password, a token or a secret option."""
     if scheme(uri) in ("sqlite", "file"):  # a path, which may contain any character
         return False
     name, password, _ = secrets.login(uri)

@@ -174,18 +174,15 @@ class Tags(dict[str, str]):
         return found
 
     def bad(self, name: str, expected: str) -> BadRunError:
-        """The error for a tag that is missing or not as expected."""
         found = f"is {shown(self[name])}" if name in self else "is missing"
         return BadRunError(f"run {cut(self.run_id)}: tag {name} {found}: expected {expected}")
 
     def text(self, name: str, pattern: str = r"(?s).+", expected: str = "a text") -> str:
-        """A text that matches a pattern."""
         if not re.fullmatch(pattern, found := self.get(name, "")):
             raise self.bad(name, expected)
         return found
 
     def whole(self, name: str, low: int, default: int | None = None, high: int = LARGEST) -> int:
-        """A whole number from `low` to `high`."""
         if name not in self and default is not None:
             return default
         found = self.get(name, "")
@@ -242,7 +239,6 @@ def point_of(tags: Tags) -> dict[str, float]:
 
 
 def finite(metrics: Mapping[str, float], name: str) -> float | None:
-    """A metric; None if it is missing or not finite."""
     found = metrics.get(name)
     return found if is_finite(found) else None
 

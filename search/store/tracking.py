@@ -297,7 +297,6 @@ class MlflowStore(Store):
 
 @contextlib.contextmanager
 def unless(*codes: str) -> Iterator[None]:
-    """Leave out what MLflow refuses with one of these codes."""
     from mlflow.exceptions import MlflowException
 
     try:

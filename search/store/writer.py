@@ -94,7 +94,6 @@ class Writer:
 
     @property
     def fault(self) -> BaseException | None:
-        """How a write has failed for good."""
         return self._fault
 
     @property
