@@ -240,9 +240,9 @@ BODY = {"schema": {"type": "string", "format": "binary"}}
 
 
 @corpus_endpoint("POST /corpora", "Announce a corpus", schemas.CorpusAnnounced, TOO_MUCH)
-async def announce(body: CorpusAnnouncement, site: TheSite, user: TheUser) -> Response:
+async def announce(body: CorpusAnnouncement, site: TheSite) -> Response:
     """Whether a corpus is there; if it is not, whether it may be sent and has room."""
-    ask = partial(site.uploads.announce, body.id, body.name, body.bytes, user.name)
+    ask = partial(site.uploads.announce, body.id, body.name, body.bytes)
     is_there = await site.answers.read(ask)
     return answers.document({"id": body.id, "data": CORPUS + body.id, "is_there": is_there})
 

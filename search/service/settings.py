@@ -74,8 +74,7 @@ class Limits:
     #: bytes of one uploaded corpus, and of the disk that all of them take
     corpus_bytes: int = 10 << 30
     uploads_bytes: int = 50 << 30
-    #: corpora of one user, and those of all and of one user that come just now
-    corpora: int = 500
+    #: corpora of all and of one user that come just now
     coming: int = 16
     coming_per_user: int = 4
     #: bytes of zipped bundles that are kept; the oldest ones go first

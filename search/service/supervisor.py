@@ -440,12 +440,9 @@ class ClusterSlots:
     """The number of slots of the cluster that `RAY_ADDRESS` names, or of this machine's."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._said = ""
+        self._count, self._said, self._closed = 0, "", False
         self._child: subprocess.Popen[str] | None = None
-        self._known, self._ends = threading.Event(), threading.Event()
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._watch, name="cluster", daemon=True)
+        self._known = threading.Event()
 
     def __call__(self) -> int:
         """How many there are; while the cluster does not answer, how many there were."""
@@ -453,33 +450,28 @@ class ClusterSlots:
 
     def start(self) -> None:
         """Begin to count; `InputError` if there is no cluster that this machine can join."""
-        self._thread.start()
+        threading.Thread(target=self._watch, name="cluster", daemon=True).start()
         if not self._known.wait(COUNTED_WITHIN_S) or not self._said.isdecimal():
             self.close()
             raise InputError(self._said or "--on ray: the cluster does not answer")
 
     def close(self) -> None:
-        with self._lock:
-            self._ends.set()
-            if self._child:
-                self._child.terminate()
-        self._thread.join()
+        """Count no more; a child that begins just now ends as soon as this process has."""
+        self._closed = True
+        if self._child:
+            self._child.terminate()
 
     def _watch(self) -> None:
         command = [sys.executable, "-P", "-m", COUNT]
-        while True:
-            with self._lock:
-                if self._ends.is_set():
-                    return
-                child = self._child = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-                )  # fmt: skip
-            assert child.stdout
-            with child:
-                for line in child.stdout:
+        while not self._closed:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+            )  # fmt: skip
+            with self._child as child:
+                for line in child.stdout or ():
                     self._said = line.strip()
                     self._count = int(self._said) if self._said.isdecimal() else self._count
                     self._known.set()
             self._known.set()
-            self._ends.wait(COUNT_AGAIN_S)
+            time.sleep(COUNT_AGAIN_S)

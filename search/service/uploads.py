@@ -97,21 +97,19 @@ class Uploads:
         self._there = _read_corpora(self._corpora)
         self._receivers = list[Receiver]()
 
-    def announce(self, corpus_id: str, name: str, size: int, owner: str) -> bool:
+    def announce(self, corpus_id: str, name: str, size: int) -> bool:
         """Whether the corpus with this ID is there; if it is not, it would be taken just now."""
         check_name(name)
         with self._lock:
             if corpus_id in self._there:
                 return True
             self.check_size(size)
-            self._check_count(owner)
             self._check_room(size)
         return False
 
     def receive(self, name: str, owner: str, *, is_folder: bool) -> Receiver:
         check_name(name)
         with self._lock:
-            self._check_count(owner)
             own = sum(one.owner == owner for one in self._receivers)
             if own >= self.limits.coming_per_user or len(self._receivers) >= self.limits.coming:
                 raise ProblemError(
@@ -135,7 +133,6 @@ class Uploads:
         """Take what a receiver has as a corpus; the same one again is the same corpus."""
         with self._lock:
             if corpus.id not in self._there:
-                self._check_count(receiver.owner)
                 replace_text(receiver.place / ABOUT, json_text(corpus.to_dict()), lasting=True)
                 self._remove(corpus.id)  # one that could not be read at the start
                 receiver.place.rename(self.folder_of(corpus.id))
@@ -182,15 +179,6 @@ class Uploads:
         if size > self.limits.corpus_bytes:
             most = self.limits.corpus_bytes
             raise ProblemError(413, f"the corpus is too large, expected at most {most:,} bytes")
-
-    def _check_count(self, owner: str) -> None:
-        own, most = sum(one.owner == owner for one in self._there.values()), self.limits.corpora
-        if own >= most:
-            raise ProblemError(
-                507,
-                f"there are {own:,} corpora of yours: expected fewer than {most:,}; delete those "
-                f"that nobody needs",
-            )
 
     def _check_room(self, more: int) -> None:
         used = sum(corpus.disk_bytes for corpus in self._there.values())

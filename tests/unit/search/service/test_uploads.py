@@ -152,7 +152,7 @@ def test_a_name_that_is_none_is_refused(uploads: Uploads, name: str) -> None:
     with pytest.raises(InputError, match="name "):
         uploads.receive(name, "ann", is_folder=True)
     with pytest.raises(InputError, match="name "):
-        uploads.announce("0" * 32, name, 1, "ann")
+        uploads.announce("0" * 32, name, 1)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,6 @@ def test_a_name_that_is_none_is_refused(uploads: Uploads, name: str) -> None:
         (Limits(corpus_bytes=899, free_bytes=0), 413),
         (Limits(uploads_bytes=2 * BLOCK + 899, free_bytes=0), 507),
         (Limits(free_bytes=1 << 60), 507),
-        (Limits(corpora=0, free_bytes=0), 507),
     ],
 )
 def test_there_is_a_limit_to_what_is_taken(tmp_path: Path, limits: Limits, status: int) -> None:
@@ -177,7 +176,7 @@ def test_what_has_come_is_reserved_and_no_more(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path / "uploads", limits)
     waiting = list[Receiver]()
     for _ in range(5):
-        assert not uploads.announce("0" * 32, "large.txt", 20 * BLOCK, "bob")
+        assert not uploads.announce("0" * 32, "large.txt", 20 * BLOCK)
         waiting.append(uploads.receive("large.txt", "bob", is_folder=False))
     made = send(uploads, b"x" * 5 * BLOCK)  # those that have sent nothing do not stop it
     with pytest.raises(ProblemError, match="uploads take") as refused:
