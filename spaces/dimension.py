@@ -69,10 +69,6 @@ class Dimension(ABC):
         """The value of the quantile at `share`, 0 <= share < 1: at 0.0 the lowest, or the first."""
         return self.decode(self.at(share))
 
-    def raw(self, number: float) -> float | int:
-        """Convert a raw number to the type that Hyperopt draws."""
-        return number
-
     def values(self) -> list[Value] | None:
         """All values in order; None if the dimension is continuous."""
         return None
@@ -119,9 +115,6 @@ class Listed(Dimension):
 
     def encode(self, value: Value) -> float:
         return float(self.options.index(value))
-
-    def raw(self, number: float) -> float | int:
-        return number if self.ends else int(number)
 
     def values(self) -> list[Value]:
         return list(self.options)

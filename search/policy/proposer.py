@@ -354,7 +354,8 @@ class Proposer:
         result: dict[str, Any] = {"status": hyperopt.STATUS_FAIL}
         if trial.loss is not None:
             result = {"status": hyperopt.STATUS_OK, "loss": trial.loss}
-        raws = {name: self._space[name].raw(value) for name, value in trial.point.items()}
+        is_place = {name: not self._space[name].ends for name in trial.point}  # of a word
+        raws = {name: int(raw) if is_place[name] else raw for name, raw in trial.point.items()}
         return {
             "tid": trial.number,
             "state": hyperopt.JOB_STATE_DONE,

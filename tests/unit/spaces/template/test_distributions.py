@@ -79,7 +79,7 @@ def test_hyperopt_draws_what_can_be_decoded(text: str) -> None:
     found = dimension(text)
     for seed in range(20):
         raw = hyperopt.pyll.stochastic.sample(found.expression(), rng=np.random.default_rng(seed))
-        value = found.decode(found.raw(float(raw)))
+        value = found.decode(float(raw))
         assert value in found
         assert found.decode(found.encode(value)) == value
 
