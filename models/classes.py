@@ -33,8 +33,8 @@ TEMPERATURES = (0.05, 20.0)
 BASELINES = ("majority", "naive_bayes", "logistic_regression")
 #: what scores have of all classes together
 MEASURES = (
-    "log_loss", "scaled_log_loss", "accuracy", "majority_rate", "macro_f1", "auc",
-    "average_precision", "calibration_error", "scaled_calibration_error",
+    "log_loss", "scaled_log_loss", "accuracy", "macro_f1", "auc", "average_precision",
+    "calibration_error", "scaled_calibration_error", "majority_rate",
 )  # fmt: skip
 #: classes of a confusion matrix, at most; the rarest of more are one
 MOST_CLASSES = 30

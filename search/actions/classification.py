@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +141,12 @@ def classify(
     threshold = _threshold(known, classes, wish)
     if isinstance(data, str):
         source = Source(data=data, text=text, label=label, labels=labels)
-        new = read_new(source, opened.alphabet, classes.names)
+        here = (
+            threading.current_thread() is threading.main_thread()
+        )  # where expressions have limits
+        new = (read_new if here else partial(forkserver.call, read_new))(
+            source, opened.alphabet, classes.names
+        )
     else:
         new = _encoded(data, opened.alphabet)
     if (new.sequences.codes == UNKNOWN).all():

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from lstm_sweep.search.actions import deletion, dry_run, export, lifecycle, references, rerun
+from lstm_sweep.search.actions import (
+    classification,
+    deletion,
+    dry_run,
+    export,
+    lifecycle,
+    references,
+    rerun,
+)
 from lstm_sweep.search.actions import sweeps as of_sweeps
 from lstm_sweep.search.actions.dry_run import SizeReport
 from lstm_sweep.search.actions.references import Here, Wanted, read_here
@@ -35,6 +43,7 @@ class Local(Here):
     prune = deletion.prune
     rerun = rerun.rerun
     export = export.export
+    classify = staticmethod(classification.classify)
 
     def size(self, spec: Wanted) -> SizeReport:
         return dry_run.size(read_here(spec))

@@ -6,12 +6,15 @@ import contextlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from lstm_sweep.models.bundle.bundle import CLASSES
 from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.actions.classification import Classification, Given, Wish
 from lstm_sweep.search.actions.connection import Connection, events
 from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
@@ -296,8 +299,7 @@ class Remote:
     ) -> Exported:
         """Fetch a checked bundle, and write it as a folder that works on its own."""
         folder, service = new_folder(to), self.service
-        check_sweep_or_trial(reference)  # or a run of a trial: the service knows which
-        path = _trial(reference) if "/" in reference else ("sweeps", reference)
+        path = _model(reference)
         asked: dict[str, Any] = {"format": format, "unchecked": unchecked}
         made: Mapping[str, Any] = {}
         if register is not None:
@@ -320,6 +322,29 @@ class Remote:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return self._value(Exported, {**json.loads(headers[EXPORT]), **made, "bundle": str(folder)})
+
+    def classify(
+        self,
+        reference: str,
+        data: str | Sequence[Given],
+        wish: Wish | None = None,
+        **columns: str | None,
+    ) -> Classification:
+        """What the classifier of a trial, or of the best one of a sweep, says of new data.
+
+        A bundle that lies here is asked here.
+        """
+        if (Path(reference) / CLASSES).is_file():
+            return Local().classify(reference, data, wish, **columns)
+        path, wished = _model(reference), vars(wish or Wish())
+        with self._sending() as sent:
+            given = sent.fields({"data": data} | columns) if isinstance(data, str) else {}
+            body = (given or {"sequences": data}) | wished
+
+            def ask() -> Classification:  # its bundle may have to be made first, as for `export`
+                return self._post(Classification, *path, "classes", document=body, once=True)
+
+            return self.service.again(ask, tries=MAKING_TRIES, busy=429)
 
     def _lasting(self) -> Remote:
         """The same, asking again until there is an answer."""
@@ -458,6 +483,12 @@ def _trial(reference: str) -> tuple[str, ...]:
     check_trial(reference)
     sweep, slash, number = reference.rpartition("/")
     return ("sweeps", sweep, "trials", number) if slash else ("runs", reference)
+
+
+def _model(reference: str) -> tuple[str, ...]:
+    """Where the service has a model: by a sweep, or a trial; or a run of either, as it knows."""
+    check_sweep_or_trial(reference)
+    return _trial(reference) if "/" in reference else ("sweeps", reference)
 
 
 def _refuse_address(given: str | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 from typing_extensions import override
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.search.actions.classification import Classification, Classified
 from lstm_sweep.search.actions.connection import Event
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport, TrialDetails
 from lstm_sweep.search.driver.observer import Observer, Viewer
@@ -61,6 +62,8 @@ def _read_generic(origin: Any, kinds: tuple[Any, ...], given: Any) -> Any:
     if origin is tuple:
         each = [kinds[0]] * len(given) if kinds[-1] is Ellipsis else kinds
         return tuple(read_value(one, x) for one, x in zip(each, given, strict=True))
+    if origin is list:
+        return [read_value(kinds[0], x) for x in given]
     return {read_value(kinds[0], k): read_value(kinds[1], x) for k, x in given.items()}
 
 
@@ -114,6 +117,10 @@ def _trial(given: Mapping[str, Any]) -> TrialRecord:
 #: readers of values whose documents have other fields than they
 OWN: Mapping[Any, Callable[[Any], Any]] = {
     Config: _config,
+    Classified: lambda x: _fields(Classified, x | {"likeliest": x["class"]}),
+    Classification: lambda x: _fields(
+        Classification, x | {"trial": x["bundle"], "of": (x["threshold"] or {}).get("class")}
+    ),
     Confirmed: lambda x: _fields(Confirmed, x | {"is_best": x["verdict"] == "the best"}),
     TrialRecord: _trial,
     TrialDetails: lambda x: TrialDetails(_trial(x), tuple(x["by_epoch"])),

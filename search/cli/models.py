@@ -19,7 +19,7 @@ from lstm_sweep.models.classes import Estimate, Scores
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.quality import VERDICT
 from lstm_sweep.models.scoring import bits
-from lstm_sweep.search.actions import classification, detection, following, inference
+from lstm_sweep.search.actions import detection, following, inference
 from lstm_sweep.search.actions.classification import Classification, Wish
 from lstm_sweep.search.actions.detection import (
     Alarms,
@@ -294,12 +294,12 @@ def score(arguments: Namespace) -> Answer:
     return Answer([vars(one) for one in rows], ["nats a symbol, symbols, session", *lines])
 
 
-def classify(arguments: Namespace) -> Answer:
+def classify(arguments: Namespace, actions: Actions) -> Answer:
     wished = (getattr(arguments, name) for name in ("error", "precision", "recall", "class"))
     wish = Wish(*wished)
     columns = {name: getattr(arguments, name) for name in ("text", "label", "labels")}
     with _path_of(arguments.data) as data:
-        found = classification.classify(arguments.bundle, data, wish, **columns)
+        found = actions.classify(arguments.bundle, data, wish, **columns)
     return Answer(found.to_dict(), map(printable, _class_lines(found)))
 
 

@@ -312,7 +312,7 @@ MODULES = {
     "serve": ("serve", "token"),
 }
 #: those that no service does for somebody else
-AT_HOME = ("generate", "detect", "score", "classify", "ui", "token", "serve")
+AT_HOME = ("generate", "detect", "score", "ui", "token", "serve")
 COMMANDS = {
     "launch": Command(
         "run a sweep",
@@ -416,7 +416,7 @@ COMMANDS = {
     ),
     "classify": Command(
         "which classes an exported classifier says that sequences are of",
-        BUNDLE,
+        _takes("bundle", "BUNDLE", "a folder that export has written; of a service: NAME_OR_TRIAL"),
         _takes("--data", "PATH_OR_SAMPLE", "what to classify; -: standard input", required=True),
         _takes("--text", "COLUMN", "the column of a table that has the text"),
         _takes("--label", "COLUMN", "and that with the true class: how good it is"),

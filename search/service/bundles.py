@@ -92,9 +92,15 @@ class Bundles:
             raise ProblemError(409, f"{shown(reference)}: its bundle was deleted just now")
         return replace(found, result={**found.result, "model_version": version})
 
-    def classify(self, reference: str, sequences: Sequence[Given], wish: Wish) -> Classification:
+    def classify(
+        self,
+        reference: str,
+        data: str | Sequence[Given],
+        wish: Wish,
+        columns: Mapping[str, str | None],
+    ) -> Classification:
         with self._unpacked(reference) as folder:
-            return classify(str(folder), sequences, wish)
+            return classify(str(folder), data, wish, **columns)
 
     def judge(
         self, reference: str, lines: Sequence[str], alarms: Alarms, top: int, *, ends: bool

@@ -465,9 +465,10 @@ async def make_export(
 @router.post("/sweeps/{sweep}/classes")
 async def classes(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
     lines = (await fields_of(request)).get("sequences", "").splitlines()
-    body = ClassSubmission(sequences=[line for line in lines if line.strip()] or [""])
+    given = [line for line in lines if line.strip()] or [""]
+    body = ClassSubmission(sequences=[*given])
     found = await trial_routes.classified(sweep, body, site, user)
-    rows = zip(body.sequences, found.sequences, strict=True)
+    rows = zip(given, found.sequences, strict=True)
     return page(rendered("classes.html", site, user, sweep=sweep, trial=found.trial, rows=[*rows]))
 
 

@@ -183,13 +183,21 @@ class ExportSubmission(BaseModel):
 
 
 class ClassSubmission(BaseModel):
-    """Sequences whose classes are asked for, and what else is wished of these."""
+    """Sequences whose classes are asked for, or data with them, and what else is wished."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    sequences: list[str | list[int] | list[str]] = Field(
-        min_length=1, description="texts, lists of event ids, or lists of log lines"
+    sequences: list[str | list[int] | list[str]] | None = Field(
+        default=None,
+        min_length=1,
+        description="texts, lists of event ids, or lists of log lines",
     )
+    data: str | None = Field(
+        default=None, description="or: what `classify --data` takes, as that of a sweep"
+    )
+    text: str | None = Field(default=None, description="of data: the column with the text")
+    label: str | None = Field(default=None, description="and that with the true class")
+    labels: str | None = Field(default=None, description="of data: sessions and their classes")
     error: float | None = Field(
         default=None, description="share of the sets of classes that lack the true one"
     )
@@ -353,7 +361,7 @@ class SequencesClassified(_Shown):
     classes: list[str]
     promise: str = Field(description="of the sets; may be empty")
     threshold: dict[str, Any] | None
-    scores: None = Field(description="sequences of a request have no labels")
+    scores: dict[str, Any] | None = Field(description="how good it is, if data have labels")
     sequences: list[dict[str, Any]]
 
 

@@ -126,6 +126,8 @@ SAME = {
         "none --to new", "s/99 --to new", "ffffff --to new", "s --to .", "a/b/c --to new",
         "s --to new --format none", "s --to text.txt/new", "s --to new --register a/b",
     ],
+    "classify": ["none --data text.txt", "a/b/c --data text.txt", "s --data none.txt",
+                 "s --data text.txt --error 2", "s --data text.txt --class x", "s"],
     "rerun": ["none/1", "s/99", "s/1 --set layers", "s/1 --set none=1", "s/1 --set layers=2,3",
               "s/1 --template dense.py", "t/0 --template bad.py",
               "t/0 --template dense.py --set layers=2", "s/1 --on none"],

@@ -119,9 +119,9 @@ def test_a_bundle_is_fetched(
 
 
 def test_a_service_tells_classes_by_a_bundle_that_it_makes(
-    address: str, monkeypatch: pytest.MonkeyPatch
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a request, and as a form on a page; what is wrong names the sweep, and no folder."""
+    """As a request, a command, and a form on a page; what is wrong names no folder."""
 
     def classifier(reference: str, to: str, format: str, **more: Any) -> Exported:
         write_classifier(new_folder(to))
@@ -145,6 +145,20 @@ def test_a_service_tells_classes_by_a_bundle_that_it_makes(
             ask(path, json.dumps(wanted | more).encode())
         detail = json.load(refused.value)["detail"]
         assert why in detail and "/" not in detail.replace("s/3", "")
+    rows = "kind,said\ngood,abc\nbad,hg\nbad,aaaa\n"
+    Path("new.csv").write_text(rows, encoding="utf-8")
+    Path("odd.csv").write_text(f"{rows}strange,abc\n", encoding="utf-8")
+    write_classifier(Path("here"))
+    printed = list[str]()
+    for bundle in ("here", "s"):
+        for how in (["--json", "--error", "0.1"], ["--class", "bad", "--recall", "0.5"]):
+            command = ["classify", bundle, "--data", "new.csv", "--text", "said", "--label", "kind"]
+            assert cli.main([*command, *how, "--server", address]) == 0
+            printed.append(capsys.readouterr().out)
+        assert cli.main([*command, "--data", "odd.csv", "--server", address]) == 2
+        printed.append(capsys.readouterr().err.splitlines()[-1])
+    assert printed[:3] == printed[3:]
+    assert printed[2].startswith("lstm-sweep: odd.csv:5: found the class 'strange'")
 
 
 def test_who_may_only_read_starts_no_export(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,7 +292,13 @@ async def classified(
     reference: str, body: ClassSubmission, site: Site, user: User
 ) -> Classification:
     wish = Wish(body.error, body.precision, body.recall, body.of)
-    call = partial(site.bundles.classify, reference, body.sequences, wish)
+    if (body.sequences is None) == (body.data is None):
+        raise InputError("request: expected either sequences or data")
+    columns = {"text": body.text, "label": body.label}
+    if body.labels is not None:
+        columns["labels"] = site.names.data(body.labels, "labels")
+    data = body.sequences or site.names.data(body.data)
+    call = partial(site.bundles.classify, reference, data, wish, columns)
     return await site.bundles.in_turn(user.name, call)
 
 
