@@ -129,10 +129,7 @@ class Engine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop all trials and processes at once; a second call does nothing.
-
-        Files that trials have written can still be collected.
-        """
+        """Stop all trials and processes; files can be collected. A second call does nothing."""
 
     def __enter__(self) -> Self:
         return self

@@ -89,10 +89,7 @@ OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def describe(gpu: str | None) -> Device:
-    """The device of a slot of this machine: a GPU by its number or UUID, or a core of the CPU.
-
-    A GPU has its name, as trials take other times on another card.
-    """
+    """A GPU by its number or UUID, by its name; or a core of the CPU."""
     name = "" if gpu is None else gpu_names().get(gpu)
     return Device(
         kind=f"cpu: {cpu_model()}" if gpu is None else f"gpu: {name}" if name else "gpu",

@@ -330,10 +330,7 @@ class RayEngine(Engine):
     def _lose(
         self, member: _Member, reason: str, *, for_good: bool = False
     ) -> list[tuple[Slot, Event]]:
-        """Kill an agent; nothing that it says from now on counts.
-
-        `for_good`: its node gets no other.
-        """
+        """Kill an agent, of which nothing counts any more; `for_good`: its node gets no other."""
         _kill(member.actor)
         if for_good:
             member.place.refused = reason

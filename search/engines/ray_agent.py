@@ -70,10 +70,7 @@ AGENTS, CORPORA, CORES = "agents", "corpora", "cores"
 
 
 class Scratch:
-    """The folder of one agent, the corpora that it uses, and the CPU cores that it has taken.
-
-    What an agent uses it keeps locked, so that others delete only what one that has ended has left.
-    """
+    """An agent's folder, corpora and cores, locked: others delete what one that ended has left."""
 
     def __init__(self, root: Path | None = None) -> None:
         """`root` is the folder that all agents of a user on this machine share."""
@@ -101,10 +98,7 @@ class Scratch:
         return folder
 
     def take_cores(self, count: int, cores: Sequence[int]) -> list[int]:
-        """`count` of the cores; those first that no other agent of this user has on this machine.
-
-        If there are not enough, some are taken more than once.
-        """
+        """Those first that no other agent of this user has; some twice if there are few."""
         (self._root / CORES).mkdir(exist_ok=True)
         self._cores = SlotSharing([str(core) for core in cores], self._root / CORES)
         names = [self._cores.take("")[0] for _ in range(count)]
@@ -336,10 +330,7 @@ def _written_at(file: Path) -> int:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process, and so its workers, once Ray's process on this node has ended.
-
-    Ray would wait for `run`, which does not return.
-    """
+    """End with Ray's process on this node, which would wait for `run`."""
     while os.getppid() == parent:
         time.sleep(PARENT_EVERY_S)
     os._exit(1)

@@ -162,10 +162,7 @@ def alive() -> dict[str, Node]:
 
 
 def names_of(nodes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Names of nodes for people, by ID: as given to `ray start`, else of the host.
-
-    Nodes of one name have the beginning of their ID beside it.
-    """
+    """Names for people, by ID: as given to `ray start`, else of the host; no two alike."""
     names = {}
     for node in nodes:
         given = node["NodeName"] != node["NodeManagerAddress"]

@@ -75,10 +75,7 @@ class SlotSharing:
             self.give_back(name)
 
     def _lock(self, name: str) -> int | None:
-        """A descriptor that locks a slot; None if another process has locked it.
-
-        A slot whose file cannot be opened is not shared.
-        """
+        """None if another process has locked it; one whose file cannot be opened is not shared."""
         with contextlib.suppress(OSError):
             return _locked(self._folder / f"{name.replace('/', '_')}{SLOT}")
         return os.open(os.devnull, os.O_RDONLY)
@@ -152,10 +149,7 @@ class Share(Quota):
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor that locks a file, made if missing; None if another process has locked it.
-
-    All users may read a new one, and so lock it, whatever the umask is.
-    """
+    """A descriptor that locks a file, which all users may read; None if another has locked it."""
     with contextlib.suppress(FileExistsError):
         created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         with contextlib.suppress(OSError):  # a file system without modes

@@ -137,10 +137,7 @@ class Reserve:
 
 
 class Confirmation:
-    """Which configs are trained again, and how much of the budget that may take.
-
-    It reads `trials`, all of a sweep by number, which grow while the sweep goes on.
-    """
+    """Which configs of `trials` are trained again, and how much of the budget that may take."""
 
     def __init__(self, plan: Plan, problem: SearchProblem, trials: Trials, costs: Costs) -> None:
         self._plan, self._problem, self._trials, self._costs = plan, problem, trials, costs
@@ -151,11 +148,7 @@ class Confirmation:
         self._fewest = min(FEWEST_SEEDS, plan.confirm_seeds)
 
     def to_confirm(self) -> list[Trial]:
-        """The best configs that have ended, the best first: those that are confirmed.
-
-        Those of a ladder that were trained for a number of steps only are not: they are small
-        networks that nobody has seen trained.
-        """
+        """The best configs that have ended, but those of a ladder of steps, which are untrained."""
         trained = [one for one in self._trials.ranked() if one.steps is None]
         return trained[: self._plan.confirm_configs]
 
@@ -221,10 +214,7 @@ class Confirmation:
         return min(self._plan.confirm_configs, max(1, trials // max(1, self._fewest)))
 
     def order(self, configs: Sequence[Config], trials: int) -> list[Config]:
-        """Configs of the next so many runs, in the order in which they are begun.
-
-        All get `FEWEST_SEEDS` before one gets more, the best first, since fewer say little.
-        """
+        """Configs of the next so many runs; all get `FEWEST_SEEDS` before one gets more."""
         begun = Counter(progress.config for progress in self._trials.again)
         configs = configs[: self._room(trials + begun.total())]
         order = [config for config in configs for _ in range(self._fewest)]
@@ -238,10 +228,7 @@ class Confirmation:
         return left[:trials]
 
     def most_rounds(self, first: Trial) -> int | None:
-        """Rounds of a further run: those of the first, or None if it comes to its own end.
-
-        If the first has not come to its own end, that was for lack of time.
-        """
+        """Those of the first run if its time was short; None: up to its own end."""
         whole = is_complete(first) or first.phase is Phase.LADDER
         limited = self._problem.pausable and self._plan.seconds is not None
         return len(first.rounds) if limited and not whole else None
@@ -275,10 +262,7 @@ class Confirmation:
             self._total = before + min(self._most, trials)
 
     def next(self, left: float | None = None) -> Trial | None:
-        """The first run of the config to train again next, if that fits into the time left.
-
-        A config that cannot get `FEWEST_SEEDS` gives way to another one that can.
-        """
+        """The first run of the config to train again next, if that fits into the time left."""
         again = self._trials.again
         by_config = {one.config: one for one in self.to_confirm()}
         order = self.order(list(by_config), max(0, (self._total or 0) - len(again)))

@@ -142,11 +142,7 @@ def prior_seconds(config: TrialConfig, data_size: DataSize) -> float:
 
 
 class CostModel(Costs):
-    """Predicts seconds of a round from rounds that were seen (non-negative least squares).
-
-    The errors that are made small are relative ones, so a cheap config counts as much as a dear
-    one.
-    """
+    """Predicts seconds of a round from those seen: non-negative least squares, relative errors."""
 
     def __init__(self, data_size: DataSize, *, single_rounds: bool = False) -> None:
         """With `single_rounds` no trial has a second round."""
@@ -160,10 +156,7 @@ class CostModel(Costs):
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
     ) -> None:
-        """Learn from the seconds of the rounds but the first, which includes tracing.
-
-        A single one counts without what a start takes usually.
-        """
+        """Learn from the seconds of the rounds but the first, which includes tracing."""
         later = rounds[1:]
         if self._single_rounds:
             later = [max(seconds - PRIOR_FIXED, seconds / 2) for seconds in rounds]

@@ -154,10 +154,7 @@ class Halving:
         return number < self._compared.shape[1] and not np.isnan(self._compared[0, number])
 
     def _leaders(self, places: int) -> list[int]:
-        """The trials with the best forecasts that have rounds left, the best first.
-
-        None is a leader that is not expected to become better than one that has ended.
-        """
+        """The best forecasts of trials with rounds left, if better than all that have ended."""
         (last, _, _, does), forecasts = self._compared, self._forecasts()
         best = min(last[does == _OVER], default=math.inf)
         return lowest(np.flatnonzero((does < _OVER) & (forecasts < best)), forecasts, places)
@@ -193,10 +190,7 @@ class Halving:
         return place <= reached // FACTOR
 
     def _to_promote(self, leaders: Collection[int]) -> Trial | None:
-        """The paused trial at the highest rung from which it is promoted; None if none is.
-
-        Leaders are not asked: they have slots of their own.
-        """
+        """The paused trial promoted from the highest rung; leaders have slots of their own."""
         _, rung, losses, does = self._compared
         asked = does == _WAITS
         asked[list(leaders)] = False
@@ -223,10 +217,7 @@ class Halving:
         return Paused(f"at epoch {epoch}: loss {loss:.4f}, number {place} of {reached} there")
 
     def _pruned(self, one: Trial) -> Ended | None:
-        """How a trial that cannot be paused ends at a rung; None if it goes on.
-
-        One of `FACTOR` goes on, a part of a place counts as a whole one.
-        """
+        """How a trial that cannot be paused ends at a rung: one of `FACTOR` goes on, rounded up."""
         place, reached = self._rank(one.number)
         places = math.ceil(reached / FACTOR)
         if len(one.rounds) == self._rungs[0]:
@@ -247,10 +238,7 @@ class Halving:
         return bool(self._lead_places()) or not self._is_at_rung(one)
 
     def running_leader(self) -> Trial | None:
-        """The best of the leaders that is trained now; None if all of them wait.
-
-        If all do, it is a trial that is not compared yet, since it may lead later.
-        """
+        """The best leader that runs, or a trial that is not compared yet, as it may lead later."""
         leaders = self._leaders(self._most_leaders)
         running = (one for n in leaders if not (one := self._trials[n]).paused)
         return next(running, None) or self._not_compared_yet()
@@ -285,10 +273,7 @@ class Halving:
         return max(1, self._trials.slots // 2)
 
     def _lead_places(self) -> int:
-        """How many slots are for leaders now: half of them.
-
-        A single slot is for the leader until it had it for as long as all others.
-        """
+        """Half of the slots; a single one until the leader had it for as long as all others."""
         if self._trials.slots > 1:
             return self._trials.slots // 2
         own = sum(sum(self._trials[number].round_seconds) for number in self._leaders(1))

@@ -41,10 +41,7 @@ SAME_TENTH = 0.01
 
 
 def rates(dimension: Dimension) -> tuple[float, ...]:
-    """The rates of a ladder over a dimension of learning rates, from its highest value down.
-
-    Each is a tenth of the one before, or the largest listed value that is no more than that.
-    """
+    """Rates from the highest down: a tenth of the one before, or the largest listed below that."""
     listed = dimension.values()
     if listed is not None:
         values = sorted((float(value) for value in listed), reverse=True)
@@ -322,10 +319,7 @@ class LadderPhase:
         return self._length.steps
 
     def resume(self, waiting: Sequence[Trial]) -> None:
-        """Train the next trials as those before the sweep was broken off: as long, and as large.
-
-        `waiting` are those that were under way then.
-        """
+        """Train the next trials as long, and as large, as those before the sweep was broken off."""
         own = self._trials.of(Phase.LADDER)
         begun = [*own, *(t for t in waiting if t.phase is Phase.LADDER)]
         if not begun:

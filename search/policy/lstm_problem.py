@@ -51,10 +51,7 @@ def lstm_problem(
     admits: Admits = admits_all,
     prior: Sequence[Config] = (),
 ) -> SearchProblem:
-    """The problem of a search of `space` on a corpus, or on labelled sequences.
-
-    `untrained_loss` is that of a network that has learned nothing, in nats.
-    """
+    """The problem of a search of `space`; `untrained_loss`, nats, is of what learned nothing."""
     # whatever the size rule says: it is about networks that are searched
     small = smallest(space, data_size.alphabet, admits_all, data_size.classes)
     sizes = {name: space.largest(name) for name in ("layers", "layer_size")}
@@ -140,10 +137,7 @@ def smallest(
 
 
 def nearest_size(config: TrialConfig, space: Space, admits: Admits) -> TrialConfig | None:
-    """A config with the layer size of a space that is nearest to its own, of those admitted.
-
-    None if none is.
-    """
+    """A config with the layer size of a space that is nearest to its own, of those admitted."""
     sizes = [float(size) for size in space["layer_size"].values() or [config.layer_size]]
     sizes.sort(key=lambda size: abs(math.log(size / config.layer_size)))
     configs = (config.evolve(layer_size=int(size)) for size in sizes)
@@ -427,10 +421,7 @@ def all_carried(space: Space) -> bool:
 
 
 def usual_network(space: Space, admits: Admits) -> TrialConfig:
-    """The middle of a space, unidirectional if it may be, in the nearest size that is admitted.
-
-    Its state is carried only if that of all networks is.
-    """
+    """The middle of a space, unidirectional and not carried if it may be, in an admitted size."""
     usual = as_lstm_config(space.middle())
     if usual.carried and not all_carried(space):
         usual = usual.evolve(state="reset")

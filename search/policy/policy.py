@@ -265,10 +265,7 @@ class Policy:
         return needless
 
     def overdue(self, gone: float) -> list[tuple[Trial, Ended]]:
-        """Trials of the search that run into the time that is kept for confirming; how to end them.
-
-        Each is named once.
-        """
+        """Trials of the search that run into the time kept for confirming, each named once."""
         left = self._left(gone)
         if left is None or self.ladder is None:
             return []

@@ -51,10 +51,7 @@ def lowest(numbers: NDArray[np.intp], losses: Array, count: int) -> list[int]:
 
 
 class Ranking:
-    """Values by the number of a trial, in order; of equal ones the lower number comes first.
-
-    One changes at a time: a sweep of ten thousand trials asks for them a hundred times a second.
-    """
+    """Values by the number of a trial, kept in order; of equal ones the lower number is first."""
 
     def __init__(self) -> None:
         self._ordered: list[tuple[float, int]] = []
@@ -107,10 +104,7 @@ class Costs:
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
     ) -> None:
-        """Learn from the seconds of the rounds of trial `number`, as many as there are by now.
-
-        `total` is what the whole trial took, None if it is not over.
-        """
+        """Learn from the rounds of a trial so far; `total` is what it took, if it is whole."""
         if rounds:
             self._rounds.put(number, float(np.median(rounds)))
         if total is not None:
@@ -281,10 +275,7 @@ class Trials(Mapping[int, Trial]):
         return self._of(self._ranked.numbers())
 
     def best_so_far(self, count: int | None = None) -> list[Trial]:
-        """The best so many first runs, or all, by their loss so far, those under way too.
-
-        Those that take a number of steps only are left out.
-        """
+        """The best first runs by their loss so far, those under way too, but none of steps only."""
         return self._of(self._so_far.numbers(count))
 
 
@@ -313,10 +304,7 @@ def out_of_patience(trials: int) -> Stop:
 
 
 def space_is_tried(count: int, limits: Sequence[str] = ()) -> Stop:
-    """A sweep has tried all configs of its space that may be tried.
-
-    `limits` are IDs of trials that ran out of memory, so that those that need as much may not be.
-    """
+    """`limits` are IDs of trials that ran out of memory: what needs as much may not be tried."""
     text = f"all {count:,} configs of the space are tried" if count else "no config may be tried"
     if limits:
         text += f", but for those that need as much memory as {', '.join(limits)}"
@@ -357,10 +345,7 @@ def _counts(ended: Ended) -> bool:
 
 
 def noise(one: Trial) -> float:
-    """How much a trial's validation loss moves from round to round once it has settled, nats.
-
-    The median absolute step over the second half of its rounds.
-    """
+    """Median absolute step, nats, of the validation loss over the second half of the rounds."""
     losses = [loss for loss in one.val_losses if loss is not None]
     later = losses[len(losses) // 2 :]
     steps = [abs(a - b) for a, b in itertools.pairwise(later)]

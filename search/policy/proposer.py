@@ -207,10 +207,7 @@ class Observed:
         return np.flatnonzero(~np.isnan(self._known).any(axis=0))
 
     def history(self) -> list[Observation]:
-        """Those in the space that are worth knowing, in order.
-
-        They are all under way, the best ones, and of the others the last, up to `HISTORY`.
-        """
+        """All under way in the space, the best, and of the others the last, up to `HISTORY`."""
         pending, losses = self._known
         numbers = np.flatnonzero(~np.isnan(pending)).tolist()
         if len(numbers) > HISTORY:

@@ -270,10 +270,7 @@ class SearchPhase:
             yield from map(rate.suited, usual)
 
     def _suited(self, config: Config) -> Config | None:
-        """A config of an earlier sweep as this one may try it; None if it may not.
-
-        Its learning rate is the one that it had, or if this ladder speaks against that, the best.
-        """
+        """A config of an earlier sweep with its own rate or the best one; None if not admitted."""
         config = config.evolve(epochs=self.space.epochs)
         others = (config, self._rate.suited(config)) if self._rate else (config,)
         return next((one for one in others if self.space.admits(one) and self.admits(one)), None)
@@ -284,10 +281,7 @@ class SearchPhase:
         return self._halving.judge(one) if self._halving else None
 
     def find_over(self, begun: int) -> bool:
-        """Know again why a search has ended that might have begun more than so many trials.
-
-        False if it may go on, since more trials were allowed after it had ended.
-        """
+        """Know again why a search has ended; False if it may go on, as more trials are allowed."""
         if self.has_lost_patience():
             return True
         if not any(self._candidates(begun)):

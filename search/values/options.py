@@ -295,10 +295,7 @@ class Option:
 
 
 def option(default: Any, kind: Kind, help: str, *, make: Any = None, **more: Any) -> Any:
-    """A field of a dataclass that is an option; `make` makes what its default stands for.
-
-    The rest is as of `Option`.
-    """
+    """A field that is an option; `make` makes what its default stands for, the rest is its own."""
     made = Option(kind=kind, help=help, default=default, **more)
     if make:
         return field(default_factory=make, metadata={"option": made})

@@ -302,10 +302,7 @@ class Sweep:
 
     @property
     def front(self) -> list[Trial]:
-        """`ranked`, and among them trials that have not ended, with the losses that they have.
-
-        Those are only there while a sweep goes on: what a driver has left open is no result else.
-        """
+        """`ranked`, and among them the trials under way of a sweep that goes on."""
         return [*self.ranked] if self.is_over else self._with(self.under_way, self.ranked)
 
     @cached_property
@@ -357,10 +354,7 @@ def in_order_of_outcomes(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _share(attempt: Trial, last: Trial, best: int | None) -> str:
-    """The share that an attempt belongs to; `last` is the last attempt of its trial.
-
-    An unfinished attempt, with which the next one went on, belongs to the share of its trial.
-    """
+    """The share of an attempt; an unfinished one belongs to that of the last of its trial."""
     if attempt.number == best:
         return "best"
     ended = last.ended if attempt.ended and attempt.ended.unfinished else attempt.ended
@@ -374,10 +368,7 @@ def _share(attempt: Trial, last: Trial, best: int | None) -> str:
 
 
 def _scoring(attempts: Iterable[Trial]) -> float | None:
-    """Seconds of scoring; None unless each round says its own.
-
-    A round that a later attempt has from the checkpoint of an earlier one counts once.
-    """
+    """Seconds of scoring, of a repeated round once; None unless each round says its own."""
     known = set[tuple[int, int, float]]()
     for attempt in attempts:
         for number, metrics in enumerate(attempt.rounds):

@@ -105,10 +105,7 @@ class Outcome(StrEnum):
         return not self.ranks and self is not Outcome.DIVERGED
 
     def most_attempts(self, phase: Phase) -> int:
-        """After how many attempts a trial of a phase has failed, if the last one ends so.
-
-        Memory may have been used up by another program, and a ladder cannot do without a rate.
-        """
+        """After how many attempts it fails: others may have had the memory, a ladder needs it."""
         if self is Outcome.LOST:
             return 3
         again = phase is Phase.LADDER or self is Outcome.OUT_OF_MEMORY
@@ -137,10 +134,7 @@ LARGEST = 1e100
 
 
 def comparable(loss: float | None) -> float | None:
-    """A loss as it takes part in comparisons: None for none, for NaN and for one beyond `LARGEST`.
-
-    So neither infinity nor NaN is ever the best.
-    """
+    """The loss; None for NaN and one beyond `LARGEST`, so that neither is ever the best."""
     return loss if loss is not None and abs(loss) <= LARGEST else None
 
 
@@ -435,10 +429,7 @@ AnyTrial = TypeVar("AnyTrial", bound=Trial)
 
 
 def ranked(trials: Iterable[AnyTrial], *, of_running: bool = False) -> list[AnyTrial]:
-    """Trials with a loss and an outcome that ranks, best first.
-
-    With `of_running` also those that have not ended, by their best rounds.
-    """
+    """Trials with a loss that ranks, best first; `of_running`: also those that have not ended."""
     found = [
         one
         for one in trials

@@ -59,10 +59,7 @@ class Distribution:
 
 
 def read(label: str, call: ast.expr, names: Names) -> Distribution:
-    """Read a call such as `uniform(0, 1)`.
-
-    `names` has the expressions of names that are assigned once.
-    """
+    """Read a call such as `uniform(0, 1)`; `names` has expressions of names assigned once."""
     if not isinstance(call, ast.Call):
         raise InputError(
             f"found {{{{{cut(ast.unparse(call))}}}}}, expected a distribution such as "

@@ -97,10 +97,7 @@ def place(error: BaseException, file: Path) -> str:
 
 @contextlib.contextmanager
 def _module(template: Template, code: CodeType) -> Iterator[ModuleType]:
-    """Run the program as a module, with its text in tracebacks.
-
-    Its folder comes first in `sys.path`, as that of a script does.
-    """
+    """Run the program as a module, its folder first in `sys.path`, as a script's is."""
     _check_helpers(template.path, code)
     module, file, folder = ModuleType(MODULE), str(template.path), str(template.path.parent)
     module.__file__ = file
@@ -249,10 +246,7 @@ def _first_rows(given: Any) -> Any:
 
 
 def _numbers(logs: Any) -> dict[str, float]:
-    """Numbers among what Keras and callbacks report, `loss` first; all else is left out.
-
-    Their names are written as MLflow takes them.
-    """
+    """Numbers among what Keras and callbacks report, `loss` first, with names for MLflow."""
     found = dict[str, float]()
     for name, value in (logs or {}).items():
         with contextlib.suppress(Exception):  # it may be of any library, and fail in any way
@@ -394,10 +388,7 @@ def own_files(within: Path) -> Iterator[None]:
 def _redirected(
     function: Callable[..., Any], argument: str, folder: Path, *, saves: bool
 ) -> Callable[..., Any]:
-    """Wrap a function so that a relative path leads into `folder`, if it saves or the file exists.
-
-    A file that was saved is copied to the original path.
-    """
+    """Lead a relative path into `folder` if it saves or the file exists; and copy what it saves."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -420,10 +411,7 @@ def _redirected(
 
 
 def _copy(file: Path, place: Path) -> None:
-    """Copy a file atomically; other processes may copy to the same place.
-
-    The temporary name is random, so nobody can have planted a link there.
-    """
+    """Copy atomically, by a random name, so that nobody can have planted a link there."""
     partial = place.with_name(f".{secrets.token_hex(8)}-{place.name}")
     place.parent.mkdir(parents=True, exist_ok=True)
     with file.open("rb") as source, partial.open("xb") as target:

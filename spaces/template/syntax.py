@@ -74,10 +74,7 @@ def _roles(tree: ast.Module, own: set[str]) -> dict[str, str]:
 
 
 def _cut_driver(tree: ast.Module, own: set[str]) -> tuple[str, ...]:
-    """Remove the search by hyperas and `__main__` blocks, and what follows, except definitions.
-
-    Imports are kept, those of `__main__` blocks too. Returns a note for users on each removal.
-    """
+    """Remove hyperas's search, `__main__` blocks and what follows, but definitions and imports."""
     kept, notes, cutting = list[ast.stmt](), list[str](), False
     for node in tree.body:
         if _is_main(node):
@@ -244,10 +241,7 @@ def _names(value: ast.expr) -> tuple[str, ...]:
 
 
 def reached(tree: ast.Module, *names: str) -> set[str]:
-    """Functions and classes at the top level that are used, directly or not.
-
-    They are used by those in `names`, which are included, or by the module's other statements.
-    """
+    """Functions and classes at the top level that `names` or other statements use somehow."""
     defined = {node.name: node for node in tree.body if isinstance(node, Definition)}
     found, more = set[str](), set(names)
     for node in tree.body:

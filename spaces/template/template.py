@@ -150,10 +150,7 @@ class Template:
         return hashlib.blake2b(self.source.encode(), digest_size=8).hexdigest()
 
     def space(self, rate: str | None = None) -> TemplateSpace:
-        """The space of all hyperparameters.
-
-        `rate` is the label of the learning rate, or the name of the argument that it is given to.
-        """
+        """The space; `rate` is the label of the learning rate, or the argument it is given to."""
         dimensions = {label: h.distribution.dimension for label, h in self.hyperparameters.items()}
         return TemplateSpace(dimensions, rate and self._rate(rate))
 
@@ -258,10 +255,7 @@ class Template:
 
     @cached_property
     def _dropped(self) -> set[str]:
-        """Arguments of `create_model` that nothing is passed to: their names are those in `data`.
-
-        hyperas calls `create_model` without arguments.
-        """
+        """Arguments that nothing is passed to, since hyperas calls `create_model` without any."""
         model, names = self._functions[self.model], self.returned
         needed, takes = syntax.required(model), syntax.arguments(model)
         others = set(needed) - set(names)
