@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
+from lstm_sweep.models.backend import keras
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
@@ -75,8 +76,6 @@ def test_the_likeliest_continuation_is_that_of_plain_keras(
     written: Callable[[TrialConfig, Alphabet], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import keras
-
     folder = written(config, LETTERS)
     asked = (str(folder), "--prompt", "cab", "--length", "12", "--temperature", "0")
     [text] = generated(capsys, *asked)["sequences"]

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import lstm_sweep as ls
+from lstm_sweep.models.backend import keras
 from lstm_sweep.models.bundle import bundle, clean_process, onnx, served_model
 from lstm_sweep.models.bundle.bundle import Bundle, Classes
 from lstm_sweep.models.config import ClassConfig, TrialConfig
@@ -48,8 +49,6 @@ def known(sequences: int = 300) -> Classes:
 
 
 def network(config: ClassConfig = CONFIG, alphabet: Alphabet = LETTERS) -> Any:
-    import keras
-
     keras.utils.set_random_seed(3)
     return build_classifier(config.evolve(averaging="off"), len(alphabet), len(NAMES)).scored
 
@@ -90,8 +89,6 @@ def classified(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 def by_hand(folder: Path, texts: list[str]) -> NDArray[np.float64]:
     """Probabilities by plain Keras, of the symbols that are kept."""
-    import keras
-
     model = keras.models.load_model(folder / "model.keras", safe_mode=True)
     found = []
     for one in texts:

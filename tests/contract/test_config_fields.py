@@ -103,18 +103,13 @@ def test_the_closed_form_counts_parameters_as_keras_does(prepared: None) -> None
 
     rng = np.random.default_rng(1)
     for _ in range(20):
-        drawn = DEFAULT.sample(rng)
-        config = drawn.evolve(
+        drawn = DEFAULT.sample(rng).evolve(
             layer_size=int(rng.integers(1, 40)),
             layers=int(rng.integers(1, 4)),
             embedding_size=int(rng.choice([0, 0, 3, 17])),
             sequence_length=4,
         )
-        alphabet = int(rng.integers(4, 60))
+        config, alphabet = as_lstm_config(drawn), int(rng.integers(4, 60))
         networks = lstm.build(config, alphabet)
-        assert networks.trained.count_params() == parameters(as_lstm_config(config), alphabet), (
-            config
-        )
-        assert networks.scored.count_params() == parameters(as_lstm_config(config), alphabet), (
-            config
-        )
+        for network in (networks.trained, networks.scored):
+            assert network.count_params() == parameters(config, alphabet), config

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_sweep.models.backend import keras
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
@@ -53,8 +54,6 @@ def detected(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 def test_each_symbol_is_judged_as_plain_keras_does(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import keras
-
     write(place / "best", LETTERS)
     text = "abcadbca"
     (place / "new.txt").write_text(text, encoding="utf-8")

@@ -27,7 +27,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
-from tests.conftest import TINY, in_full, run_here, run_program
+from tests.conftest import TINY, run_here, run_program
 from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, tiny_spec
@@ -36,8 +36,8 @@ LOSSES = {0: [3.0], 1: [2.6]}
 SPEC: dict[str, Any] = PLAIN | {"trials": 2, "epochs": 1, "name": "s"}
 FAILURES = (StoreError, SweepFailedError)
 
-#: `make test` lets each nineteenth request fail; each is on a store in memory, in `tests/chaos`
-STEPS = pytest.mark.parametrize("step", [19, *in_full(7)])
+#: each nineteenth request fails here, and each on a store in memory, in `tests/chaos`
+STEP = 19
 
 
 class Requests:
@@ -54,9 +54,9 @@ class Requests:
 
         monkeypatch.setattr(MlflowStore, "ask", count)
 
-    def each(self, made: int, step: int) -> Iterator[int]:
+    def each(self, made: int) -> Iterator[int]:
         """Let each request fail that was made by a call that was not disturbed, or some of them."""
-        for number in range(made, 0, -step):
+        for number in range(made, 0, -STEP):
             self.made, self._fails = 0, number
             yield number
         self._fails = 0
@@ -125,7 +125,6 @@ def driven(settings: Settings) -> bool:
     return any(lease.find_driver(store, run.info.run_id) for run in reader.sweeps(store))
 
 
-@STEPS
 @pytest.mark.parametrize("goes_on", [False, True], ids=["launch", "resume"])
 def test_a_launch_or_resume_that_failed_leaves_what_can_go_on(
     workplace: Callable[[str], Path],
@@ -133,7 +132,6 @@ def test_a_launch_or_resume_that_failed_leaves_what_can_go_on(
     data: Path,
     requests: Requests,
     goes_on: bool,
-    step: int,
 ) -> None:
     def prepared(name: str) -> Settings:
         folder = workplace(name)
@@ -146,7 +144,7 @@ def test_a_launch_or_resume_that_failed_leaves_what_can_go_on(
     made = requests.counted(lambda: call(whole))
     expected = found(whole)
     assert made > 20 and len(expected) == 2
-    for number in requests.each(made, step):
+    for number in requests.each(made):
         settings = prepared("broken")
         with suppress(*FAILURES):
             call(settings)
@@ -159,9 +157,8 @@ def test_a_launch_or_resume_that_failed_leaves_what_can_go_on(
         assert found(settings) == expected, f"request {number}"
 
 
-@STEPS
 def test_a_rerun_that_failed_can_be_called_again(
-    workplace: Callable[[str], Path], begun: Path, requests: Requests, step: int
+    workplace: Callable[[str], Path], begun: Path, requests: Requests
 ) -> None:
     settings = copy_of(begun, workplace("rerun"))
     resume(settings)
@@ -171,7 +168,7 @@ def test_a_rerun_that_failed_can_be_called_again(
 
     made = requests.counted(rerun)
     assert made > 10
-    for number in requests.each(made, step):
+    for number in requests.each(made):
         with suppress(*FAILURES):
             rerun()
         requests.undisturbed()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_sweep.models.backend import keras
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import scoring_targets
@@ -44,8 +45,6 @@ def trained(model: Any, seed: int) -> list[Any]:
 
 
 def weights_in(path: Path) -> list[Any]:
-    import keras
-
     loaded = keras.saving.load_model(path, compile=False)
     return list(loaded.get_weights())
 

@@ -7,24 +7,21 @@ import math
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import chains, oracle, time_to_target
-from benchmarks.alone import OURS, check_same, run_alone
-from benchmarks.chains import IDS, SIZES, Chain, Result, data_of
+from benchmarks import oracle, time_to_target
+from benchmarks.alone import OURS, run_alone
+from benchmarks.chains import IDS, SIZES, Chain, data_of
 from benchmarks.curves import UNSAID, Curve, divided
-from benchmarks.replay import PLAIN, POLICIES, VARIANTS, Replay, Row, quartiles, summary
+from benchmarks.replay import PLAIN, POLICIES, VARIANTS, Replay, quartiles
 from benchmarks.time_to_target import Event, Setting, condensed
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.values.spec import Plan
 
 #: a space of 3 rates and 2 sizes, each trained for 9 rounds of one epoch
@@ -102,11 +99,6 @@ def test_a_config_is_found_after_the_seconds_of_its_rounds(tmp_path: Path) -> No
     assert Replay(file).sweep(PLAIN, slots=1) == (2.0 + 9 * 0.5, 1)
 
 
-def test_a_loss_within_a_share_of_the_best_is_found_earlier(tmp_path: Path) -> None:
-    file = write(tmp_path / "r.jsonl", [curve(0.01, 32, FAST)])
-    assert Replay(file, within=1.6 / 1.4).sweep(PLAIN, slots=1) == (8.0, 1)
-
-
 @pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 def test_every_policy_finds_the_best_of_a_small_grid(rule: Plan, tmp_path: Path) -> None:
     replay = Replay(write(tmp_path / "r.jsonl", FULL))
@@ -123,25 +115,11 @@ def test_only_recorded_configs_of_a_part_of_a_grid_are_tried(rule: Plan, tmp_pat
     assert 9.0 <= replay.sweep(rule, slots=2)[0] < math.inf
 
 
-def test_the_network_of_a_ladder_that_is_not_recorded_is_replaced_by_one_like_it(
-    tmp_path: Path,
-) -> None:
-    replay = Replay(write(tmp_path / "r.jsonl", [curve(0.001, 32, SLOW), curve(0.01, 32, FAST)]))
-    assert replay.curve_of(config(0.001, 16)).config == config(0.001, 32)
-
-
 def test_quartiles_are_infinite_where_that_many_sweeps_never_came_to_the_target() -> None:
     assert quartiles([1.0, 2.0, 3.0]) == (1.0, 2.0, 3.0)
     assert quartiles([1.0, 2.0, math.inf]) == (1.0, 2.0, math.inf)
     assert quartiles([math.inf] * 3) == (math.inf,) * 3
     assert quartiles([1.0, 1.0, math.inf, math.inf])[1:] == (math.inf, math.inf)
-
-
-def test_the_summary_has_the_ratios_on_each_recording_and_their_geometric_mean() -> None:
-    first = [Row("random", 1, 100, 1, 1), Row("all", 1, 20, 1, 1)]
-    second = [Row("random", 1, 10, 1, 1), Row("all", 1, 8, 1, 1)]
-    lines = summary({"text": first, "large (held out)": second}).splitlines()
-    assert lines[-1].split() == ["all", "0.20", "0.80", "0.40"]
 
 
 def test_a_program_whose_time_is_over_is_ended_with_its_children(tmp_path: Path) -> None:
@@ -154,19 +132,8 @@ def test_a_program_whose_time_is_over_is_ended_with_its_children(tmp_path: Path)
     assert not command_line.exists() or not command_line.read_bytes()
 
 
-def test_runs_of_another_setting_are_refused() -> None:
-    runs = [SimpleNamespace(minutes=10.0, workers=2)]
-    check_same(Path("runs.jsonl"), runs, minutes=10.0)
-    with pytest.raises(InputError, match=r"runs.jsonl: has runs with minutes 10\.0, expected 5\.0"):
-        check_same(Path("runs.jsonl"), runs, workers=2, minutes=5.0)
-
-
 #: two ids: a coin after a pair of the same ids, else the second of the pair again
 COIN = Chain(np.array([[[0.5, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.5, 0.5]]]))
-RESULT = Result(
-    seed=3, minutes=10.0, workers=2, settings="", entropy=1.4, bound=1.42, val_loss=1.43,
-    network=1.44, further=[1.44, 1.45], trials=40,
-)  # fmt: skip
 
 
 def test_the_entropy_is_that_of_the_pairs_as_often_as_they_occur() -> None:
@@ -182,16 +149,6 @@ def test_the_bound_lies_above_the_entropy_by_what_is_not_known_after_so_many_ids
     most = IDS**2 * (IDS - 1) / 2 / SIZES["train"]
     assert 0.5 * most < chain.bound(parts["train"]) - chain.entropy < 1.2 * most
     assert chain.bound(parts["train"]) < chain.bound(parts["train"][:10_000])
-
-
-def test_a_network_counts_only_if_it_is_near_the_bound_and_confirmed() -> None:
-    far, alone = replace(RESULT, network=1.46), replace(RESULT, further=[])
-    assert [one.reached for one in (RESULT, far, alone)] == [True, False, False]
-    lines = chains.table([far, replace(alone, seed=1)]).splitlines()
-    assert [line.split()[0] for line in lines[1:3]] == ["1", "3"]
-    assert lines[1].endswith("none") and lines[2].split()[6:] == ["2.8%", "40", "1.4400,", "1.4500"]
-    assert lines[3] == "within 2% of the bound and confirmed: 0 of 2"
-    assert chains.table([RESULT]).endswith("1 of 1")
 
 
 def run(kind: str, seed: int, found: list[tuple[float, float]], **changes: Any) -> oracle.Run:
