@@ -19,6 +19,7 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.rounds import TrainingEvent
 from lstm_sweep.search.engines import hardware, open_engine
 from lstm_sweep.search.engines.base import Engine
+from lstm_sweep.search.engines.local import memory_kills
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone
@@ -195,3 +196,62 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "Z"
+
+
+# Workers that the kernel kills for their memory are told from those killed by hand
+
+
+@pytest.mark.parametrize(
+    ("more", "number", "outcome"),
+    [
+        (1, signal.SIGKILL, Outcome.OUT_OF_MEMORY),
+        (0, signal.SIGKILL, Outcome.LOST),
+        (1, signal.SIGTERM + 20, Outcome.LOST),
+    ],
+)
+def test_a_worker_was_killed_for_memory_if_the_kernel_counts_one_more(
+    more: int,
+    number: int,
+    outcome: Outcome,
+    local: Engine,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS))
+    before = memory_kills()
+    monkeypatch.setattr("lstm_sweep.search.engines.local.memory_kills", lambda: before + more)
+    wait_for_progress(local)
+    os.kill(worker_of(local, slot), number)
+    ended = listen(local)[slot][-1]
+    assert isinstance(ended, Ended) and ended.outcome is outcome
+    assert ended.reason.startswith("memory of the host: ") is (outcome is Outcome.OUT_OF_MEMORY)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A control group whose processes get 30 MB more; only root of this machine can make one."""
+    root, limit = Path("/sys/fs/cgroup"), "memory.max"
+    if (root / "memory").is_dir():
+        root, limit = root / "memory", "memory.limit_in_bytes"
+    group = root / f"lstm-sweep-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(30 << 20))
+    except OSError as error:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip(f"no control group: {error}")
+    yield group
+    group.rmdir()
+
+
+def test_a_worker_that_takes_too_much_memory_is_killed_by_the_kernel_and_told_apart(
+    local: Engine, corpus: Path, tmp_path: Path, little_memory: Path
+) -> None:
+    slot = local.slots[0]
+    local.start(job(corpus, tmp_path, slot, ENDLESS.evolve(layer_size=512)))
+    (little_memory / "cgroup.procs").write_text(str(worker_of(local, slot)))
+    ended = listen(local)[slot][-1]
+    assert isinstance(ended, Ended) and ended.outcome is Outcome.OUT_OF_MEMORY
