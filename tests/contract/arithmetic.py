@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import StepWindows
 
+#: graphs of programs, so that those of one form are traced once
+GRAPHS = tempfile.TemporaryDirectory(prefix="graphs-")
 #: layers below and above the size from which on the backward pass is another, and one that is
 #: computed with idle units
 sizes = st.sampled_from([1, 3, 16, 48, 49, 64, 128])
@@ -124,5 +128,5 @@ def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
     one, other = (networks_of(config, alphabet_size, 2) for _ in range(2))
     for networks in (one, other):
         lstm.compile_for_training(networks.trained, config)
-    in_loop = program.program_of(other, config, 0)
+    in_loop = program.program_of(other, config, 0, Path(GRAPHS.name))
     return [(program.StepwiseProgram(one, config), one), (in_loop, other)]
