@@ -71,14 +71,12 @@ def _in_any(order: Indices, first: Sequence[Indices]) -> Indices:
     places = np.argsort(order, axis=0)
     found = np.zeros(len(first[0]), np.int64)
     for begin in range(0, len(order), TOGETHER):
-        united: NDArray[np.uint64] | None = None
+        united = np.zeros((len(found), TOGETHER // 64), np.uint64)
         for its, since in zip(places[begin : begin + TOGETHER].T, first, strict=True):
             known = np.sort(its)
-            members = its >= np.append(known, len(order))[:, None]  # of each end that differs
-            padded = np.zeros((len(members), TOGETHER), bool)
-            padded[:, : members.shape[1]] = members
-            bits = np.packbits(padded, axis=1).view(np.uint64)[np.searchsorted(known, since)]
-            united = bits if united is None else np.bitwise_or(united, bits, out=united)
+            members = np.zeros((len(known) + 1, TOGETHER), bool)  # of each end that differs
+            members[:, : len(known)] = its >= np.append(known, len(order))[:, None]
+            united |= np.packbits(members, axis=1).view(np.uint64)[np.searchsorted(known, since)]
         found += np.bitwise_count(united).sum(axis=1, dtype=np.int64)
     return found
 

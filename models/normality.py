@@ -52,6 +52,8 @@ MOST_COUNTS, MOST_NUMBERS = 5_000, 1 << 22
 #: symbols in all different counts that are compared by frequency, and in those that are kept, at
 #: most; different n-grams of a length; and symbols whose n-grams are looked at together, about
 MOST_COUNTED, MOST_KEPT, MOST_NGRAMS, TOGETHER = 1 << 21, 1 << 20, 1 << 18, 1 << 20
+#: what is added to the deviation of a logarithm of counts, since it may be none
+LEAST_DEVIATION = 0.05
 #: sessions whose counts are compared with all that are kept at a time
 ROWS = 256
 #: training sessions that are looked at, at most, and those that are scored together
@@ -146,8 +148,9 @@ class Normality:
     def nearest_count(self, sessions: Sequence[Count]) -> tuple[Floats, Indices]:
         """How far counts are from the nearest ones of a training session, and which these are.
 
-        It is the share of the symbols of both that only one of them has (Bray and Curtis 1957), as
-        in the count vectors of Landauer et al., arXiv 2309.02854.
+        It is the share of both that only one of them has (Bray and Curtis 1957), as in the count
+        vectors of Landauer et al., arXiv 2309.02854, but of logarithms of counts, by weights: of a
+        symbol that all sessions have three times, a fourth says more than of one that varies.
         """
         from scipy.spatial.distance import cdist
 
@@ -155,7 +158,7 @@ class Normality:
         new = [one for one in dict.fromkeys(sessions) if one not in found]
         for begin in range(0, len(new), ROWS):
             block = new[begin : begin + ROWS]
-            far = cdist(self._dense(block), self._known, "braycurtis")
+            far = cdist(self._logs(block) * self._weights, self._known, "braycurtis")
             nearest = far.argmin(axis=1).tolist()
             pairs = zip(far.min(axis=1).tolist(), nearest, strict=True)
             found.update(zip(block, pairs, strict=True))
@@ -163,14 +166,18 @@ class Normality:
         return np.array(distances), np.array(numbers, np.int64)
 
     @cached_property
-    def _known(self) -> Floats:
-        return self._dense(self.counts)
+    def _weights(self) -> Floats:
+        return np.asarray(1 / (self._logs(self.counts).std(axis=0) + LEAST_DEVIATION))
 
-    def _dense(self, counts: Sequence[Count]) -> Floats:
+    @cached_property
+    def _known(self) -> Floats:
+        return self._logs(self.counts) * self._weights
+
+    def _logs(self, counts: Sequence[Count]) -> Floats:
         rows = np.zeros((len(counts), self.alphabet))
         for row, one in zip(rows, counts, strict=True):
             for code, times in one:
-                row[code] = times
+                row[code] = math.log1p(times)
         return rows
 
     def _new_ngrams(self, sessions: Sequence[Integers]) -> Floats:
@@ -194,12 +201,10 @@ class Normality:
         Returns:
             The code, how often the session has it, and how often that one does.
         """
-        [number] = self.nearest_count([count])[1]
-        has, usual = dict(count), dict(self.counts[number])
-        code = max(
-            sorted(has.keys() | usual.keys()), key=lambda c: abs(has.get(c, 0) - usual.get(c, 0))
-        )
-        return code, has.get(code, 0), usual.get(code, 0)
+        nearest = self.counts[int(self.nearest_count([count])[1][0])]
+        has, usual = self._logs([count, nearest])
+        code = int((np.abs(has - usual) * self._weights).argmax())
+        return code, dict(count).get(code, 0), dict(nearest).get(code, 0)
 
 
 @dataclass(frozen=True)
