@@ -26,8 +26,7 @@ from benchmarks.tiny import resident_mb, store_in, with_environment, words
 from lstm_sweep.models.data import corpus as corpora
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Observer
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import Observer, SweepState
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.local import LocalEngine, find_slots
 from lstm_sweep.search.store import reader

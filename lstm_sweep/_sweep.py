@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lstm_sweep.search.actions.remote import Actions
     from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport, TrialComparison
-    from lstm_sweep.search.driver.observer import Observer
+    from lstm_sweep.search.driver.state import Observer
     from lstm_sweep.search.store.reader import TrialRecord
 
 #: a file or folder
@@ -365,7 +365,7 @@ def observer_of(progress: bool | None) -> Observer:
 
     `progress` None means that it is shown in a notebook alone; IPython in a terminal is none.
     """
-    from lstm_sweep.search.driver.observer import SILENT
+    from lstm_sweep.search.driver.state import SILENT
 
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None

@@ -22,8 +22,7 @@ from starlette.testclient import TestClient
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import references
-from lstm_sweep.search.actions.deletion import Deleted, Pruned
-from lstm_sweep.search.actions.lifecycle import StoppedSweep
+from lstm_sweep.search.actions.lifecycle import Deleted, Pruned, StoppedSweep
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import NothingToDoError
 from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport

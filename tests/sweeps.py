@@ -9,7 +9,7 @@ from typing import Any, cast
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.driver.tasks import task_kind
 from lstm_sweep.search.store.cache import SharedSettings, SharedStore

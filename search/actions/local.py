@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lstm_sweep.search.actions import (
     classification,
-    deletion,
     dry_run,
     export,
     lifecycle,
@@ -39,8 +38,8 @@ class Local(Here):
     resume = lifecycle.resume
     stop = lifecycle.stop
     pause = lifecycle.pause
-    delete = deletion.delete
-    prune = deletion.prune
+    delete = lifecycle.delete
+    prune = lifecycle.prune
     rerun = rerun.rerun
     export = export.export
     classify = staticmethod(classification.classify)

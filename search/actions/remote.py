@@ -16,10 +16,9 @@ from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.classification import Classification, Given, Wish
 from lstm_sweep.search.actions.connection import Connection, events
-from lstm_sweep.search.actions.deletion import Deleted, Pruned
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.export import Exported
-from lstm_sweep.search.actions.lifecycle import StoppedSweep
+from lstm_sweep.search.actions.lifecycle import Deleted, Pruned, StoppedSweep
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import (
     RUN_ID,
@@ -43,7 +42,7 @@ from lstm_sweep.search.actions.sweeps import (
 )
 from lstm_sweep.search.actions.transfers import download, send_data, unpack
 from lstm_sweep.search.actions.watched import Watched, read_value
-from lstm_sweep.search.driver.observer import SILENT, Observer
+from lstm_sweep.search.driver.state import SILENT, Observer
 from lstm_sweep.search.process.files import (
     become,
     new_folder,

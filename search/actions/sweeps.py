@@ -25,8 +25,8 @@ from lstm_sweep.search.driver.read_back import (
     read_sweep,
     why_of,
 )
-from lstm_sweep.search.driver.result_files import page_of as report_of
 from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.sweep import page_of as report_of
 from lstm_sweep.search.process.files import new_report, write_report
 from lstm_sweep.search.report.report_page import headline
 from lstm_sweep.search.store import reader

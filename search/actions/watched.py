@@ -18,8 +18,7 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.search.actions.classification import Classification, Classified
 from lstm_sweep.search.actions.connection import Event
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport, TrialDetails
-from lstm_sweep.search.driver.observer import Observer, Viewer
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import Observer, SweepState, Viewer
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags

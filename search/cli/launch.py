@@ -20,7 +20,7 @@ from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport
 from lstm_sweep.search.cli.models import model_name, program_here
 from lstm_sweep.search.cli.progress import LiveTable, observer_of, trials_table
 from lstm_sweep.search.cli.terminal import DONE, FAILED, Answer, open_console, say
-from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
 from lstm_sweep.search.process.workdir import STDIN, kept_input

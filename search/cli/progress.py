@@ -20,8 +20,7 @@ from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.cli.terminal import plain_json
-from lstm_sweep.search.driver.observer import SILENT, Observer
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import SILENT, Observer, SweepState
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.documents import duration, loss_text, time_left_text, trained_text

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from lstm_sweep.models.errors import InputError, plain
-from lstm_sweep.search.actions.deletion import Deleted, Pruned
-from lstm_sweep.search.actions.lifecycle import StoppedSweep
+from lstm_sweep.search.actions.lifecycle import Deleted, Pruned, StoppedSweep
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.sweeps import SweepPage, SweepRow, SweepStatusReport
 from lstm_sweep.search.cli.terminal import DONE, Answer, say, say_left_out

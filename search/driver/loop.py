@@ -13,11 +13,11 @@ from lstm_sweep.models.config import values_text
 from lstm_sweep.models.network.checkpoint import keep_reported
 from lstm_sweep.search.driver import health, resume
 from lstm_sweep.search.driver.health import Watch
-from lstm_sweep.search.driver.observer import Viewer
 from lstm_sweep.search.driver.resume import Resumed
 from lstm_sweep.search.driver.state import (
     History,
     SweepState,
+    Viewer,
     progress_reported,
     round_reported,
     run_created,

@@ -29,8 +29,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, NoRoomError, shown
-from lstm_sweep.search.driver.observer import Observer
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import Observer, SweepState
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupted, Shield, stop_within_s

@@ -31,8 +31,7 @@ from typing_extensions import override
 from lstm_sweep.models.data.source import SAMPLES, all_files, existing
 from lstm_sweep.models.errors import InputError, cut, escaped, shown
 from lstm_sweep.search.actions import references
-from lstm_sweep.search.actions.deletion import check_not_deleted
-from lstm_sweep.search.actions.lifecycle import resumed_spec, waiting_changes
+from lstm_sweep.search.actions.lifecycle import check_not_deleted, resumed_spec, waiting_changes
 from lstm_sweep.search.actions.references import NothingToDoError, SweepExistsError
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.lease import (

@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.deletion import Deleted, Pruned
-from lstm_sweep.search.actions.lifecycle import StoppedSweep, refuse_driven
+from lstm_sweep.search.actions.lifecycle import Deleted, Pruned, StoppedSweep, refuse_driven
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import QueueFullError, ServiceEndsError, SweepRunsError
 from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport

@@ -11,7 +11,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore

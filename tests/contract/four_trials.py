@@ -7,7 +7,7 @@ from typing import Any
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tracking import MlflowStore, Store

@@ -16,7 +16,7 @@ import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search import cli
-from lstm_sweep.search.actions import deletion
+from lstm_sweep.search.actions import lifecycle
 from lstm_sweep.search.actions.export import register
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import SweepRunsError
@@ -176,14 +176,14 @@ def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
         if Tag.PRUNED in given["tags"]:  # it is queued after the first look at it
             log(run_id, tags={Tag.QUEUED: "yes"})
 
-    for before in (deletion.BEST, None):
+    for before in (lifecycle.BEST, None):
         if before is None:
             store.drop_tag(run.info.run_id, Tag.PRUNED)
         store.log(run.info.run_id, tags={Tag.QUEUED: "no"})
         with monkeypatch.context() as patch:
             patch.setattr(store, "log", queue_after)
             with pytest.raises(SweepRunsError, match="waits in the queue of a service"):
-                deletion.reserve(store, run)
+                lifecycle.reserve(store, run)
         assert store.tags(run.info.run_id).get(Tag.PRUNED) == before
 
 
@@ -237,7 +237,7 @@ def test_what_another_deletes_meanwhile_is_passed_over(store: MlflowStore, corpu
     found = Local(store.settings).prune(older_than_s=0, is_meant=delete_first)
     assert [one.sweep for one in found.sweeps] == ["t"] and not found.left_out
     with pytest.raises(NoSuchRunError, match="it was deleted meanwhile"):
-        deletion.reserve(store, listed)
+        lifecycle.reserve(store, listed)
 
 
 @pytest.mark.parametrize("days", [-1, float("nan"), float("inf"), True, "1"])

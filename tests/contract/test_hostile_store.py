@@ -16,7 +16,7 @@ from lstm_sweep.search.actions import export, references, rerun, sweeps
 from lstm_sweep.search.driver import lease, resume
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.lstm_task import earlier_best
-from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.driver.task import read_template
 from lstm_sweep.search.store import reader, server

@@ -15,7 +15,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.store.memory import MemoryStore
@@ -165,7 +165,7 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
     def fail(*arguments: Any) -> None:
         raise error("no ink")
 
-    monkeypatch.setattr(f"lstm_sweep.search.driver.result_files.{broken}", fail)
+    monkeypatch.setattr(f"lstm_sweep.search.driver.sweep.{broken}", fail)
     display = Listening()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
     sweep = sweep_of(template_spec(tmp_path), None, engine, observer=display)

@@ -12,7 +12,7 @@ import pytest
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver import loop
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.store import writer

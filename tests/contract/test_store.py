@@ -17,7 +17,7 @@ from mlflow.store.tracking import sqlalchemy_store
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.driver.observer import Observer
+from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.engines.base import InlineEngine
 from lstm_sweep.search.store import experiment, reader, tracking
 from lstm_sweep.search.store.base import RUNS_PER_PAGE

@@ -14,8 +14,7 @@ import pytest
 from lstm_sweep._sweep import observer_of
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.cli.progress import Lines, NotebookTable
-from lstm_sweep.search.driver.observer import SILENT
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import SILENT, SweepState
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
 from tests.states import with_trials

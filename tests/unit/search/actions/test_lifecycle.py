@@ -15,8 +15,7 @@ import pytest
 from lstm_sweep.search.actions import lifecycle, references
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import SweepResult
-from lstm_sweep.search.driver.observer import Observer
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import Observer, SweepState
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import SlotAdded
 from lstm_sweep.search.process.signals import SIGNALS, Interrupts
