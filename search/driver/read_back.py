@@ -419,8 +419,6 @@ def slot_s(run: Any) -> float:
     tags = Tags(run)
     slots = _or_zero(lambda: tags.whole(Tag.SLOTS, 0, default=0))
     since = max(0.0, driven_s(run) - _or_zero(lambda: tags.seconds(Tag.SECONDS)))
-    if Tag.SLOT_SECONDS not in tags:
-        since = driven_s(run)
     return _or_zero(lambda: tags.seconds(Tag.SLOT_SECONDS)) + slots * since
 
 

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
@@ -180,22 +180,13 @@ Key = TypeVar("Key")
 More = ParamSpec("More")
 
 
-class InvalidTransitionError(Exception):
-    """An event that cannot happen in the state in which it was told."""
-
-
-def _refuse(why: str) -> NoReturn:
-    raise InvalidTransitionError(why)
-
-
 def time_passed(state: SweepState, now: float) -> SweepState:
     passed = state.usable * (now - state.now)
     return replace(state, now=now, slot_seconds=state.slot_seconds + passed)
 
 
 def slot_came(state: SweepState, slot: Slot) -> SweepState:
-    if slot in state.slots:
-        _refuse(f"{slot} is there already")
+    assert slot not in state.slots, f"{slot} is there already"
     return replace(state, slots=(*state.slots, slot))
 
 
@@ -207,8 +198,8 @@ def slot_gone(state: SweepState, slot: Slot) -> SweepState:
 def trial_proposed(state: SweepState, trial: Trial) -> SweepState:
     number = trial.number
     waits = any(other.number == number for other in state.waiting)
-    if waits or number in state.ends or state.open_trial(number):
-        _refuse(f"trial {number} is known already")
+    known = waits or number in state.ends or state.open_trial(number)
+    assert not known, f"trial {number} is known already"
     return replace(state, waiting=(*state.waiting, trial))
 
 
@@ -218,8 +209,7 @@ def trial_started(state: SweepState, trial: Trial, slot: Slot) -> SweepState:
     if paused := state.paused.get(trial.number):
         state = replace(state, paused=_without(state.paused, trial.number))
         return _with_running(state, paused.with_slot(slot, state.now))
-    if trial not in state.waiting:
-        _refuse(f"trial {trial.number} does not wait")
+    assert trial in state.waiting, f"trial {trial.number} does not wait"
     waiting = tuple(other for other in state.waiting if other != trial)
     return _with_running(replace(state, waiting=waiting), trial.with_slot(slot, state.now))
 
@@ -232,8 +222,7 @@ def run_created(state: SweepState, trial: Trial, run_id: str) -> SweepState:
             return replace(state, paused={**state.paused, trial.number: progress})
         return _with_running(state, progress)
     ended = next((one for one in reversed(state.finished) if one.key == trial.key), None)
-    if ended is None:
-        _refuse(f"trial {trial.number} is not known")
+    assert ended, f"trial {trial.number} is not known"
     named = {id(ended): replace(ended, run_id=run_id)}
     return replace(
         state,
@@ -262,8 +251,7 @@ def trial_paused(state: SweepState, slot: Slot, paused: Paused) -> SweepState:
 def trial_ended(state: SweepState, number: int, ended: Ended, *, again: bool = False) -> SweepState:
     """A trial that ran or was paused has ended; if it is tried `again`, its next attempt waits."""
     progress = state.open_trial(number)
-    if progress is None:
-        _refuse(f"trial {number} is not under way")
+    assert progress, f"trial {number} is not under way"
     if progress.paused:
         state = replace(state, paused=_without(state.paused, number))
     else:
@@ -306,15 +294,13 @@ def with_attempts(
 
 
 def _check_free(state: SweepState, slot: Slot) -> None:
-    if slot not in state.slots:
-        _refuse(f"there is no {slot}")
-    if slot in state.running:
-        _refuse(f"a trial runs on {slot}")
+    assert slot in state.slots, f"there is no {slot}"
+    assert slot not in state.running, f"a trial runs on {slot}"
 
 
 def _on(state: SweepState, slot: Slot) -> Trial:
-    progress = state.running.get(slot)
-    return progress or _refuse(f"no trial runs on {slot}")
+    assert slot in state.running, f"no trial runs on {slot}"
+    return state.running[slot]
 
 
 def _without(trials: Mapping[Key, Trial], key: Key) -> dict[Key, Trial]:
