@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +16,98 @@ from typing import Self
 from typing_extensions import override
 
 from lstm_sweep.search.engines import hardware
-from lstm_sweep.search.engines.slot_sharing import Quota
+from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.values.trial import Device, Ended, Job, Message, Paused, Slot
+
+#: variable that names the file with the quota of a driver that a service has started
+QUOTA = "LSTM_SWEEP_QUOTA"
+#: suffixes of the files in which a driver tells its service how many slots it could use, and how
+#: many it has that it is to give back, since its trials end their rounds first
+DEMAND, SURPLUS = ".demand", ".surplus"
+
+
+class Quota:
+    """What a driver may use, by the file that its service writes, and what it says beside it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        #: what was said last in each file; None: nothing
+        self._said: dict[str, int | None] = {}
+        self._say(SURPLUS, None)  # an earlier driver of this sweep may have had too many
+
+    @classmethod
+    def given(cls) -> Self | None:
+        """That of this driver, as its service names it; None without a service."""
+        file = os.environ.get(QUOTA)
+        return cls(Path(file)) if file else None
+
+    def most(self) -> int:
+        return (read_quota(self._file) or (1 << 30,))[0]
+
+    def why(self) -> str:
+        _, why, _ = read_quota(self._file) or (0, "", 0.0)
+        return why or "the service gives it no more slots"
+
+    def demand(self, count: int, slots: int) -> None:
+        """Say how many slots could be used; `slots` are those that there are for the sweep now."""
+        self._say(DEMAND, count)
+
+    def surplus(self, used: int) -> int:
+        count = max(0, used - self.most())
+        self._say(SURPLUS, count or None)
+        return count
+
+    def _say(self, suffix: str, count: int | None) -> None:
+        if suffix in self._said and self._said[suffix] == count:
+            return
+        self._said[suffix] = count
+        file = self._file.with_suffix(suffix)
+        with contextlib.suppress(OSError):
+            if count is None:
+                file.unlink(missing_ok=True)
+            else:
+                replace_text(file, str(count))
+
+
+#: seconds for which a driver that had a slot too many asks for no more
+CONTENT_S = 120.0
+
+
+class Share(Quota):
+    """What a driver may use of a cluster: it asks for no more slots than were of use to it."""
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """`file` is the quota; the demand is written beside it."""
+        super().__init__(file)
+        self._clock, self._content_until = clock, 0.0
+
+    @override
+    def demand(self, count: int, slots: int) -> None:
+        """Say how many of the slots could be used; if all of them, perhaps more could be.
+
+        A slot costs an agent to be started, so one that was of no use is not asked for again soon.
+        """
+        now = self._clock()
+        if count < slots:
+            self._content_until = now + CONTENT_S
+        self._say(DEMAND, count if now < self._content_until else None)
+
+
+def read_quota(file: Path) -> tuple[int, str, float] | None:
+    """What `write_quota` has written; None if there is nothing of that, which allows all slots."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return int(found["slots"]), str(found["why"]), float(found["since"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_quota(file: Path, slots: int, why: str, since: float) -> None:
+    """Let the driver that watches a file use so many slots at most.
+
+    `since` is when it got its first slot or lost its last one, in seconds since 1970.
+    """
+    replace_text(file, json.dumps({"slots": slots, "why": why, "since": since}))
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,22 @@
-"""Runs trials on this machine, each in a fresh worker process."""
+"""Runs trials on this machine, each in a fresh worker process.
+
+Sweeps on one machine share its slots: a driver locks a file for each of its trials, for as long as
+it runs; the system drops the locks of a process that ends, however it ends. Who finds all slots
+locked waits until one is free.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
 import signal
+import stat
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -20,15 +28,79 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, check_kind, shown
 from lstm_sweep.search.engines import hardware, worker
-from lstm_sweep.search.engines.base import Engine, Event
-from lstm_sweep.search.engines.slot_sharing import (
-    Quota,
-    SlotSharing,
-    shared_folder,
-)
+from lstm_sweep.search.engines.base import Engine, Event, Quota
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import signal_name
 from lstm_sweep.search.values.trial import Device, Ended, Job, Message, Outcome, Paused, Slot
+
+#: variable that names the folder of the locks, or is `off`
+VARIABLE = "LSTM_SWEEP_SLOTS"
+#: name of the folder within that for temporary files, which all users share; suffix of its files
+FOLDER, SLOT = "lstm-sweep-slots", ".slot"
+
+
+def shared_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    given = environment.get(VARIABLE, "")
+    if given == "off":
+        return None
+    folder = Path(given) if given else Path(tempfile.gettempdir()) / FOLDER
+    with contextlib.suppress(OSError):  # such as one that another driver creates at this moment
+        folder.mkdir(parents=True)
+        folder.chmod(0o1777)  # other users have sweeps too
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(folder.lstat().st_mode):
+            return folder
+    return None
+
+
+class SlotSharing:
+    """The slots that one driver uses of those of its machine; `names` are all of these."""
+
+    def __init__(self, names: Sequence[str], folder: Path) -> None:
+        self._names, self._folder = list(names), folder
+        #: descriptors of the slots in use, by name
+        self._held: dict[str, int] = {}
+
+    def take(self, preferred: str) -> tuple[str, str]:
+        """Lock a slot: its name, and why there is none; one of the two is empty."""
+        for name in sorted(self._names, key=lambda name: name != preferred):
+            if name not in self._held and (lock := self._lock(name)) is not None:
+                self._held[name] = lock
+                return name, ""
+        count = len(self._names)
+        every = "the only slot" if count == 1 else f"all {count} slots"
+        return "", f"other sweeps use {every} of this machine"
+
+    def give_back(self, name: str) -> None:
+        os.close(self._held.pop(name))
+
+    def close(self) -> None:
+        for name in list(self._held):
+            self.give_back(name)
+
+    def _lock(self, name: str) -> int | None:
+        """None if another process has locked it; one whose file cannot be opened is not shared."""
+        with contextlib.suppress(OSError):
+            return _locked(self._folder / f"{name.replace('/', '_')}{SLOT}")
+        return os.open(os.devnull, os.O_RDONLY)
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor that locks a file, which all users may read; None if another has locked it."""
+    with contextlib.suppress(FileExistsError):
+        created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with contextlib.suppress(OSError):  # a file system without modes
+            os.fchmod(created, 0o644)
+        os.close(created)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:  # a file system without locks: nothing is shared
+        pass
+    return descriptor
 
 
 def memory_kills() -> int:

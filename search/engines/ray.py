@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import ray_agent, ray_cluster
-from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Engine, Event, Share, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray_agent import (
     CONTROL,
     FILES,
@@ -41,7 +41,6 @@ from lstm_sweep.search.engines.ray_cluster import (
     Wanted,
     why_ended,
 )
-from lstm_sweep.search.engines.slot_sharing import Share
 from lstm_sweep.search.values.trial import (
     Device,
     Ended,

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.base import Event
-from lstm_sweep.search.engines.local import LocalEngine
-from lstm_sweep.search.engines.slot_sharing import SlotSharing
+from lstm_sweep.search.engines.local import LocalEngine, SlotSharing
 from lstm_sweep.search.process import forkserver, workdir
 from lstm_sweep.search.process.files import locked
 from lstm_sweep.search.values.trial import Computing, Device, Ended, Job, Outcome, Paused, Slot

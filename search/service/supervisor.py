@@ -26,7 +26,7 @@ from pathlib import Path
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.lease import BROKEN_OFF, STALE_S, Holder
-from lstm_sweep.search.engines import slot_sharing
+from lstm_sweep.search.engines import base
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import STOP_WITHIN
 from lstm_sweep.search.service import queue
@@ -168,7 +168,7 @@ class Supervisor:
 
     def shown(self, job: QueuedJob) -> QueuedSweep:
         slots = self.turns.held(job.run_id)
-        demand = self._said(job.run_id, slot_sharing.DEMAND)
+        demand = self._said(job.run_id, base.DEMAND)
         return QueuedSweep(
             sweep=job.name,
             run_id=job.run_id,
@@ -276,13 +276,13 @@ class Supervisor:
         for job in jobs:
             run_id = job.run_id
             if run_id not in self.turns.since:
-                last = slot_sharing.read_quota(self._file(run_id, SLOTS))
+                last = base.read_quota(self._file(run_id, SLOTS))
                 had = last and (last[0], now - max(0.0, time.time() - last[2]))
                 self.turns.remember(run_id, now, had)
             demand, most = None, self._most(job)
             if self.processes[run_id].pid:
-                demand = self._said(run_id, slot_sharing.DEMAND)
-                is_late = is_late or bool(self._said(run_id, slot_sharing.SURPLUS))
+                demand = self._said(run_id, base.DEMAND)
+                is_late = is_late or bool(self._said(run_id, base.SURPLUS))
             asks = replace(job, wanted=max(1, most if demand is None else demand))
             if (
                 self._may_run(job)
@@ -304,7 +304,7 @@ class Supervisor:
             if process.quota != (quota.slots, quota.why):
                 at = time.time() - (now - self.turns.since[quota.run_id])
                 file = self._file(quota.run_id, SLOTS)
-                slot_sharing.write_quota(file, quota.slots, quota.why, at)
+                base.write_quota(file, quota.slots, quota.why, at)
                 process.quota = (quota.slots, quota.why)
             is_due = process.pid is None and not self.may_start_in(quota.run_id)
             if quota.slots and is_due and not job.stays:
@@ -327,7 +327,7 @@ class Supervisor:
         file, is_rerun = self._file(run_id, LOCK), self.reruns.has(run_id)
         # a command asks no service in the place of this one
         own = {name: text for name, text in os.environ.items() if name not in (SERVER, TOKEN)}
-        own[slot_sharing.QUOTA] = str(self._file(run_id, SLOTS))
+        own[base.QUOTA] = str(self._file(run_id, SLOTS))
         own[STOP_WITHIN] = f"{self._settings.stop_within_s - TOLD_AHEAD_S:g}"
         with contextlib.ExitStack() as files, self._starting:
             lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -423,7 +423,7 @@ class Supervisor:
     def forget(self, run_id: str) -> None:
         self.processes.pop(run_id, None)
         self.turns.forget(run_id)
-        for suffix in (SLOTS, slot_sharing.DEMAND, slot_sharing.SURPLUS, LOCK):
+        for suffix in (SLOTS, base.DEMAND, base.SURPLUS, LOCK):
             with contextlib.suppress(OSError):
                 self._file(run_id, suffix).unlink()
 

@@ -15,8 +15,7 @@ import pytest
 
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.engines import hardware
-from lstm_sweep.search.engines.local import place_of
-from lstm_sweep.search.engines.slot_sharing import SlotSharing
+from lstm_sweep.search.engines.local import SlotSharing, place_of
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.values.trial import Slot
 from tests.chaos.processes import MARK, kill, marked

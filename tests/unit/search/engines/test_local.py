@@ -19,17 +19,15 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import hardware, worker
+from lstm_sweep.search.engines.base import CONTENT_S, SURPLUS, Quota, Share, read_quota, write_quota
 from lstm_sweep.search.engines.hardware import find_gpus
-from lstm_sweep.search.engines.local import LocalEngine, find_slots, open_local, place_of
-from lstm_sweep.search.engines.slot_sharing import (
-    CONTENT_S,
-    SURPLUS,
-    Quota,
-    Share,
+from lstm_sweep.search.engines.local import (
+    LocalEngine,
     SlotSharing,
-    read_quota,
+    find_slots,
+    open_local,
+    place_of,
     shared_folder,
-    write_quota,
 )
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
@@ -320,7 +318,7 @@ def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path) -> No
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from lstm_sweep.search.engines.slot_sharing import SlotSharing\n"
+        "from lstm_sweep.search.engines.local import SlotSharing\n"
         f"other = SlotSharing({NAMES!r}, Path(sys.argv[1]))\n"
         "assert other.take('core-0-0')[0] and other.take('core-0-0')[0]\n"
         "print('taken', flush=True)\n"

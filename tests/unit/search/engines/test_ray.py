@@ -17,11 +17,10 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_cluster
-from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost, write_quota
 from lstm_sweep.search.engines.ray import RayEngine
 from lstm_sweep.search.engines.ray_agent import Hello, versions
 from lstm_sweep.search.engines.ray_cluster import AGAIN_S, Node
-from lstm_sweep.search.engines.slot_sharing import write_quota
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.trial import Device, Ended, Job, Outcome, Paused, Slot, Trial
 

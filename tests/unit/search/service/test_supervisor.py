@@ -18,7 +18,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.lease import STALE_S, Holder
-from lstm_sweep.search.engines.slot_sharing import read_quota
+from lstm_sweep.search.engines.base import read_quota
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import queue, supervisor
 from lstm_sweep.search.service.jobs import Log, write_note
