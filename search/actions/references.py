@@ -131,12 +131,7 @@ def means_sweep(here: Here, reference: str) -> bool:
 
 
 def existing_store(what: str, settings: Settings) -> MlflowStore:
-    """The store in which `what` is looked for; none is made for that. A shared one is only read.
-
-    Raises:
-        NoSuchRunError: there is no store yet.
-        InputError: it cannot be reached.
-    """
+    """The store in which `what` is looked for; none is made for that. A shared one is only read."""
     if settings.database_file is not None and not settings.database_file.exists():
         elsewhere = f"; {settings.above} has one: run it there" if settings.above else ""
         raise NoSuchRunError(

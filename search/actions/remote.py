@@ -184,11 +184,7 @@ class Remote:
         spec: Wanted | None = None,
         template: str | None = None,
     ) -> SweepStatusReport:
-        """Queue a sweep again, and do not wait for it.
-
-        Raises:
-            NothingToDoError: it has spent all that it may.
-        """
+        """Queue a sweep again, and do not wait for it."""
         body, path = dict(changes), _sweep(name)
         with self._sending() as sent:
             if spec is not None:

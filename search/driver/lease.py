@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.process.identity import start_ticks
+from lstm_sweep.search.process.scoped import start_ticks
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import MOST_SECONDS, Tag, Tags, is_finite
@@ -186,14 +186,10 @@ class Lease:
             )
 
     def beat(self, seconds: float, more: Mapping[str, str] = MappingProxyType({})) -> bool:
-        """Renew the lease; `seconds` is the total time for which the sweep has been driven.
+        """Renew the lease, with `more` tags; return whether the sweep was asked to stop.
 
-        `more` are further tags that are written with it.
-
-        Returns whether the sweep was asked to stop.
-
-        Raises:
-            LeaseLostError: another process has the lease.
+        `seconds` is the total time for which it has been driven. A `LeaseLostError` says that
+        another process has the lease.
         """
         tags = self._store.tags(self.run_id)
         if not self._is_mine(tags):
@@ -206,11 +202,7 @@ class Lease:
         return Tag.STOP in tags
 
     def keep(self) -> None:
-        """Renew it if that is due, while a sweep is read that takes long.
-
-        Raises:
-            LeaseLostError: another process has it.
-        """
+        """Renew it if that is due, while a sweep is read that takes long."""
         if time.monotonic() - self._renewed > BEAT_S:
             self.beat(self.mine.seconds)
 

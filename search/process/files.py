@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, resolved, shown, why_not
-from lstm_sweep.search.process.identity import is_running, start_ticks
+from lstm_sweep.search.process.scoped import is_running, start_ticks
 
 
 def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:

@@ -170,9 +170,7 @@ def stream(
 ) -> Iterator[Answer]:
     """Yield what a function yields in another process, which ends when the iterator is closed.
 
-    Raises:
-        InputError: the function has raised one.
-        RuntimeError: the function has raised another error, or its process has died.
+    It raises as `call`.
     """
     process, ours = fork(_serve, function, arguments, Path.cwd(), user_code=user_code)
     try:

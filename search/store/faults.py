@@ -82,11 +82,7 @@ def reason(error: BaseException) -> str:
 
 
 def reported(call: Callable[[], Answer], store: str) -> Answer:
-    """What a request to a store returns.
-
-    Raises:
-        StoreError: the failure is one of the store.
-    """
+    """What a request to a store returns; its failures are raised as `StoreError`."""
     try:
         return call()
     except Exception as error:

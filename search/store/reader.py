@@ -471,11 +471,7 @@ def find_sweep(store: Store, name: str) -> Any:
 
 
 def existing_sweep(store: Store, name: str) -> Any:
-    """Parent run of a sweep.
-
-    Raises:
-        NoSuchRunError: no sweep has this name; the message lists those of the newest ones.
-    """
+    """Parent run of a sweep; a `NoSuchRunError` names the newest ones."""
     if run := find_sweep(store, name):
         return run
     known = _known_sweeps(store) or "none"
@@ -533,12 +529,7 @@ def baseline_of(run: Any) -> str:
 
 
 def find_trial(store: Store, reference: str) -> TrialRecord:
-    """The trial with a reference: `SWEEP/NUMBER`, a run ID, or a unique prefix of a run ID.
-
-    Raises:
-        NoSuchRunError: no trial matches.
-        InputError: several trials match.
-    """
+    """The trial with a reference: `SWEEP/NUMBER`, a run ID, or a unique prefix of a run ID."""
     name, slash, number = reference.rpartition("/")
     if slash:
         bad = list[BadRunError]()

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.process.identity import is_running, start_ticks
+from lstm_sweep.search.process.scoped import is_running, start_ticks
 from lstm_sweep.search.process.signals import Shield
 from lstm_sweep.search.store import experiment, reader
 from lstm_sweep.search.store.faults import StoreError

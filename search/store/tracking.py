@@ -109,11 +109,7 @@ class MlflowStore(Store):
             raise InputError(f"store {settings}: {why}") from None
 
     def ask(self, call: Callable[[], Answer]) -> Answer:
-        """Make a request.
-
-        Raises:
-            StoreError: the store refuses it, or does not answer (`NoAnswerError`).
-        """
+        """Make a request; a `StoreError` if it is refused, or not answered (`NoAnswerError`)."""
         with applied(self.settings):
             return reported(call, str(self.settings))
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search.driver.lease import Lease
-from lstm_sweep.search.process.identity import start_ticks
+from lstm_sweep.search.process.scoped import start_ticks
 from lstm_sweep.search.service.jobs import Wanted
 from lstm_sweep.search.service.scheduler import TURN_S
 from lstm_sweep.search.service.service import Service

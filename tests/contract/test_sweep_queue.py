@@ -24,7 +24,7 @@ from lstm_sweep.search.actions.references import (
     SweepRunsError,
 )
 from lstm_sweep.search.driver.lease import Lease
-from lstm_sweep.search.process.identity import start_ticks
+from lstm_sweep.search.process.scoped import start_ticks
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import ServiceSettings

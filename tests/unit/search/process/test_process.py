@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.process import forkserver, identity, signals
-from lstm_sweep.search.process.identity import (
+from lstm_sweep.search.process import forkserver, scoped, signals
+from lstm_sweep.search.process.scoped import (
     NO_PROCESS,
     UNKNOWN_START,
+    Overrides,
     is_running,
     start_ticks,
+    variable,
 )
-from lstm_sweep.search.process.scoped import Overrides, variable
 from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield, stop_within_s
 
 
@@ -201,7 +202,7 @@ def test_the_name_of_a_program_is_not_read_as_its_state(tmp_path: Path, name: st
 def test_without_proc_a_process_runs_or_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(identity, "PROC", tmp_path)
+    monkeypatch.setattr(scoped, "PROC", tmp_path)
     child = subprocess.Popen(["sleep", "600"])
     assert start_ticks(child.pid) == UNKNOWN_START
     assert start_ticks(os.getppid()) == UNKNOWN_START

@@ -16,7 +16,7 @@ import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.process.identity import is_running, start_ticks
+from lstm_sweep.search.process.scoped import is_running, start_ticks
 from lstm_sweep.search.store import server as mlflow_server
 from lstm_sweep.search.store.experiment import (
     KEY,
