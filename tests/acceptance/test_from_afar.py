@@ -112,7 +112,8 @@ def check_bundle(laptop: Laptop, bundle: Path) -> None:
     sha256 = base64.b64encode(hashlib.sha256(content).digest()).decode()
     assert digest == f"sha-256=:{sha256}:"
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
-        there = {name.partition("/")[2]: packed.read(name) for name in packed.namelist()}
+        names = [name for name in packed.namelist() if not name.endswith("/")]
+        there = {name.partition("/")[2]: packed.read(name) for name in names}
     files = (file for file in bundle.rglob("*") if file.is_file())
     assert {file.relative_to(bundle).as_posix(): file.read_bytes() for file in files} == there
     assert "model.keras" in there
