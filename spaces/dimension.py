@@ -281,6 +281,9 @@ class RangeByCorpus(ByCorpus, Range):
 READ_WHOLE = 64
 #: shares of the sequences that are read whole then
 SHARES_READ_WHOLE = (0.5, 0.75, 0.9, 0.98)
+#: symbols of a long sequence that are read, at most, and the fewest that are tried, about: steps in
+#: time are dear, and a network forgets what it has read so long ago
+MOST_READ, FEW_READ = 1_000, 250
 
 
 @dataclass(frozen=True)
@@ -294,7 +297,9 @@ class ListedByLengths(ByCorpus, Listed):
     def settled(self, facts: CorpusFacts) -> Listed:
         lengths = facts.lengths or (1,)
         at = [lengths[round(share * (len(lengths) - 1))] for share in SHARES_READ_WHOLE]
-        read = sorted({rounded_up(length) for length in at})
+        read = sorted({rounded_up(min(length, MOST_READ)) for length in at})
+        while read[0] >= 2 * FEW_READ:
+            read.insert(0, read[0] // 2)
         if at[-1] <= READ_WHOLE:
             read = [lengths[-1]]
         if isinstance(self.options[0], str):

@@ -18,6 +18,7 @@ from lstm_sweep.models.config import (
 from lstm_sweep.models.size import parameters
 from lstm_sweep.search.policy import halving
 from lstm_sweep.search.policy.cost import (
+    PRIOR_FIXED,
     SCORING_ROWS,
     CostModel,
     DataSize,
@@ -63,7 +64,11 @@ def lstm_problem(
     middle = {name: space[name].value_at(0.5) for name in _WINDOWS}
     rounds = space.epochs * data_size.rounds_per_epoch
     steps = steps_per_round(small.evolve(**middle), data_size)
-    first_rung = max(1, min(math.ceil(FEWEST_STEPS / steps), rounds // halving.FACTOR))
+    first_rung = math.ceil(FEWEST_STEPS / steps)
+    if data_size.lengths:  # a start is dear where few sequences are trained on in no time
+        usual = usual_network(space, admits)
+        first_rung = max(first_rung, math.ceil(PRIOR_FIXED / prior_seconds(usual, data_size)))
+    first_rung = max(1, min(first_rung, rounds // halving.FACTOR))
     return SearchProblem(
         space=space,
         objective=objective,
@@ -146,6 +151,8 @@ def nearest_size(config: TrialConfig, space: Space, admits: Admits) -> TrialConf
 
 #: fields in which other openings differ from the first, one each, and where in the space
 VARIED = {"layer_size": 0.75, "dropout": 0.25}
+#: where those of classes lie: their networks soon know a few thousand sequences by heart
+OF_CLASSES = {"dropout": 0.5, "embedding_size": 0.9, "batch_size": 0.5}
 
 
 def openings(
@@ -155,21 +162,29 @@ def openings(
 
     And this with other values of a field or two each: they tell early whether the shortest windows,
     longer ones, larger layers or some dropout pay, which most spaces leave open. Of classes they
-    tell whether both directions, more of each sequence, or another pooling do. The middling size is
-    the one nearest to the middle of the space that is admitted; without one there is none.
+    tell whether larger layers, both directions, more of each sequence, or another pooling do. The
+    middling size is the one nearest to the middle of the space that is admitted; without one there
+    is none.
     """
     middle = int(space["layer_size"].value_at(0.5))
-    first = nearest_size(small.evolve(learning_rate=best, layer_size=middle), space, admits)
-    if first is None:
-        return ()
+    small = small.evolve(learning_rate=best, layer_size=middle)
     if "pooling" in space:
+        usual = {name: space[name].value_at(share) for name, share in OF_CLASSES.items()}
+        first = small.evolve(**usual)
         of_each = [
             first.evolve(**{name: value})
             for name in ("direction", "pooling")
             for value in space[name].values() or []
         ]
         longest = first.evolve(sequence_length=space.largest("sequence_length"))
-        return tuple(dict.fromkeys([first, *filter(admits, [longest, *of_each])]))
+        size = space["layer_size"].value_at(VARIED["layer_size"])
+        large = first.evolve(layer_size=size, direction=space["direction"].value_at(1.0))
+        found = (nearest_size(one, space, admits) for one in (first, large, longest, *of_each))
+        return tuple(dict.fromkeys(one for one in found if one))
+    admitted = nearest_size(small, space, admits)
+    if admitted is None:
+        return ()
+    first = admitted
     windows = space["sequence_length"]
     longer = windows.between(first.sequence_length, math.inf) or windows
     others = [_with_window(first, int(windows.value_at(0.0)), space)]

@@ -304,7 +304,8 @@ class SweepSpec:
     size_low: float = _networks(
         SizeRule.low,
         kinds.number(0, whole=False),
-        "parameters for each training symbol, of which two million count, that suit at least",
+        "parameters for each training symbol, of which two million count, that suit at least; "
+        "0 for classes",
         sizes=True,
     )
     size_high: float = _networks(
@@ -359,6 +360,8 @@ class SweepSpec:
             from lstm_sweep.spaces import presets
 
             object.__setattr__(self, "space", presets.for_classes(self.space))
+            if self.size_low == SizeRule.low:  # a class says less than the symbols of a sequence
+                object.__setattr__(self, "size_low", 0.0)
         elif source.has_words:
             from lstm_sweep.spaces import presets
 

@@ -46,7 +46,7 @@ from lstm_sweep.search.policy.problem import Admits, LargeNetwork, admits_all
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Phase, Trial
 from lstm_sweep.spaces import presets
-from lstm_sweep.spaces.dimension import SMALL_CORPUS, Listed, Range
+from lstm_sweep.spaces.dimension import SMALL_CORPUS, CorpusFacts, Listed, Range
 from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import Space, with_settings
 from tests.unit.search.policy.player import SPACE, Curve, Played, each_slots, play, usual
@@ -387,3 +387,21 @@ def test_there_is_room_where_there_is_time_to_read_enough(units: int) -> None:
     assert not has_room(units, DEFAULT, SIZE, 0.99 * least, admits_all)
     assert not has_room(units, DEFAULT, SIZE, None, admits_all)
     assert not has_room(units, DEFAULT, SIZE, 2 * least, lambda config: False)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "symbols", "lengths", "first_rung"),
+    [(5_000, 10, [10], 3), (20_000, 230, [230], 1), (3_000, 4_000, [250, 500, 1_000], 1)],
+)
+def test_classes_are_compared_once_a_start_has_paid_and_read_as_far_as_that_may_help(
+    sequences: int, symbols: int, lengths: list[int], first_rung: int
+) -> None:
+    total, quantiles = sequences * symbols, (symbols,) * 65
+    size = DataSize(total, 3_000, sequences // 8, lengths=quantiles, classes=7)
+    space = presets.CLASSES.settled(CorpusFacts(total, lengths=quantiles))
+    problem = lstm_problem(space, size, untrained_loss=2.0)
+    assert space["sequence_length"].values() == lengths
+    assert problem.first_rung == first_rung
+    first, large, *_ = map(as_lstm_config, problem.openings(0.01, admits_all))
+    assert large.layer_size > first.layer_size and large.direction == "bi"
+    assert 0.3 <= first.dropout <= 0.4 and first.embedding_size == 128
