@@ -50,6 +50,7 @@ from lstm_sweep.models.data.source import (
     file_groups,
 )
 from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
+from lstm_sweep.models.data.tables import suffix_of
 from lstm_sweep.models.errors import InputError, shown
 
 #: a boundary between splits is moved to the nearest start of a session, at most by this share of
@@ -387,14 +388,23 @@ class _Description:
         return tuple(map(chr, values)) if self.symbols == "chars" else tuple(values)
 
 
+#: what is said of a table that is read as a text
+TABLE = "it looks like a table: with --label COLUMN its rows are sequences that have a class"
+
+
 def decide(source: Source, first: Path) -> tuple[str, str, str]:
     """What a symbol is, why, and what the user may have wanted instead."""
     if source.symbols != "auto":
         return source.symbols, f"--symbols {source.symbols}", ""
+    table = TABLE if suffix_of(first) else ""
     if source.has_words:
-        return "words", "--symbols auto, with an option of words", ""
+        return "words", "--symbols auto, with an option of words", table
     guess = guess_symbols(first)
-    return guess.symbols, f"--symbols auto, since {guess.reason}", guess.hint
+    return (
+        guess.symbols,
+        f"--symbols auto, since {guess.reason}",
+        "; ".join(filter(None, [table, guess.hint])),
+    )
 
 
 def _said(noted: Noted, symbols: str) -> str:

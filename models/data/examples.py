@@ -60,6 +60,8 @@ MOST_MISSING = 0.1
 #: texts by which it is decided what symbols are: words, if a text has so many and a word so few
 #: characters
 LOOKED_AT, FEWEST_WORDS, LONGEST_WORDS = 1_000, 4, 15
+#: texts are event ids if such a share of their words are numbers
+NUMBERS = 0.95
 #: symbols that are taken together
 TOGETHER = 1 << 18
 
@@ -228,7 +230,7 @@ def _symbols(source: Source, texts: list[str]) -> tuple[str, str]:
     each = float(np.median([len(row) for row in words])) if words else 0
     if source.has_words:
         symbols, why = "words", "with an option of words"
-    elif 2 * numeric >= count > 0:
+    elif numeric >= NUMBERS * count > 0:
         symbols, why = "ids", f"{numeric / count:.0%} of the words are numbers"
     elif each >= FEWEST_WORDS and length <= LONGEST_WORDS:
         symbols, why = "words", f"half of all texts have {each:g} words or more"

@@ -9,7 +9,7 @@ import json
 import tempfile
 import threading
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -42,6 +42,8 @@ from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
 from lstm_sweep.models.data.tables import suffix_of
 from lstm_sweep.models.errors import InputError, cut, one_of, plain, shown
 
+#: characters that are shown of a new sequence, at most
+BEGINNING = 60
 #: classes that are told of
 TOLD = 10
 
@@ -120,6 +122,8 @@ class NewSequences:
     names: tuple[str, ...]
     #: class of each, `<int32>[sequences]`, -1 where the data say none; None if they say no classes
     labels: NDArray[np.int32] | None
+    #: how each begins, as it was given, in at most `BEGINNING` characters
+    texts: tuple[str, ...]
 
 
 def looks_labelled(source: Source) -> bool:
@@ -141,8 +145,12 @@ def beginning(split: Split, number: int, alphabet: Alphabet, most: int) -> str:
     """How a sequence begins, in one line of about `most` characters."""
     begin = int(split.starts[number])
     end = begin + min(most, int(split.session_lengths[number]))
+    return _beginning(alphabet.decode(split.codes[begin:end]), alphabet, most)
+
+
+def _beginning(symbols: Iterable[object], alphabet: Alphabet, most: int) -> str:
     between = " | " if alphabet.lines else alphabet.between
-    return cut(between.join(map(str, alphabet.decode(split.codes[begin:end]))), most)
+    return cut(between.join(map(str, symbols)), most)
 
 
 def load_labelled(source: Source) -> LabelledCorpus:
@@ -185,7 +193,11 @@ def read_new(source: Source, alphabet: Alphabet, classes: tuple[str, ...]) -> Ne
         place = f"--labels {source.labels}"
         numbers = [-1 if one is None else _number(place, one, classes) for one in found]
         labels = np.array(numbers, np.int32)
-    return NewSequences(sessions.split, names, labels)
+    ends = [*sessions.split.starts[1:].tolist(), len(sessions.split)]
+    some = (sessions.read(begin, min(end, begin + BEGINNING))
+            for begin, end in zip(sessions.split.starts.tolist(), ends, strict=True))  # fmt: skip
+    texts = tuple(_beginning(one, alphabet, BEGINNING) for one in some)
+    return NewSequences(sessions.split, names, labels, texts)
 
 
 def _new_rows(
@@ -193,7 +205,7 @@ def _new_rows(
 ) -> NewSequences:
     words = Words(alphabet.words.split) if alphabet.words else Words(list)
     read, encode = Read(path.name, alphabet.kind, ""), encoder(alphabet.kind, words)
-    names, labels = list[str](), list[int]()
+    names, labels, begins = list[str](), list[int](), list[str]()
     for row in rows_of_new(source, path, Noted()):
         name = str(row.path.relative_to(path)) if row.path != path else path.name
         names.append(f"{name}:{row.number}" if row.number else name)
@@ -201,6 +213,7 @@ def _new_rows(
             raise InputError(f"{row.place}: found an empty text, expected symbols")
         labels.append(-1 if row.label is None else _number(row.place, row.label, classes))
         read.add(codes, 0, -1)
+        begins.append(cut(row.text, BEGINNING))
     read.flush()
     if not names:
         raise InputError(f"{path}: found no texts, expected some")
@@ -211,9 +224,8 @@ def _new_rows(
     for block in read.sequences.blocks:
         spool.append(final[block])
     split = Split(spool.joined(), np.array(read.starts, np.int64))
-    return NewSequences(
-        split, tuple(names), np.array(labels, np.int32) if max(labels) >= 0 else None
-    )
+    known = np.array(labels, np.int32) if max(labels) >= 0 else None
+    return NewSequences(split, tuple(names), known, tuple(begins))
 
 
 def _number(place: str, label: str, classes: tuple[str, ...]) -> int:

@@ -219,7 +219,8 @@ def _of_delimited(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
     if not named and index[0] is not None:
         ahead = list(itertools.islice(records, LOOKED_AT))
         column, label = index[0], first[index[0]]
-        named = bool(ahead) and all(one[column : column + 1] != [label] for _, one in ahead)
+        recurs = any(one[column : column + 1] == [label] for _, one in ahead)
+        named = bool(ahead) and not (recurs or label.isdecimal())
     if named:
         noted.headers += 1
     for number, record in itertools.chain([] if named else [(at, first)], ahead, records):

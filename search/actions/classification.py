@@ -18,15 +18,13 @@ from lstm_sweep.models.classes import PredictionSets, Scores, Threshold
 from lstm_sweep.models.config import ClassConfig
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.labelled import NewSequences, beginning, read_new
+from lstm_sweep.models.data.labelled import BEGINNING, NewSequences, read_new
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.errors import InputError, check_kind, check_word, shown
+from lstm_sweep.models.errors import InputError, check_kind, check_word, cut, shown
 from lstm_sweep.models.scoring import Floats, log_softmax
 from lstm_sweep.search.actions.inference import encode, prepare
 from lstm_sweep.search.process import forkserver
 
-#: characters that are shown of a sequence, at most
-BEGINNING = 60
 #: a text, event ids, or lines of a log
 Given = str | Sequence[int] | Sequence[str]
 
@@ -178,17 +176,19 @@ def _threshold(known: Floats, classes: Classes, wish: Wish) -> Threshold | None:
 
 def _encoded(given: Sequence[Given], alphabet: Alphabet) -> NewSequences:
     """Sequences that are given themselves, which are named by their numbers, from 1."""
-    codes = list[NDArray[np.int32]]()
+    codes, begins = list[NDArray[np.int32]](), list[str]()
     for number, one in enumerate(given, start=1):
         text = one if isinstance(one, str) else alphabet.between.join(map(str, one))
         codes.append(encode(alphabet, text))
+        begins.append(cut(text.replace("\n", " | ") if alphabet.lines else text, BEGINNING))
         if not len(codes[-1]):
             raise InputError(f"sequence {number} is empty, expected symbols")
     if not codes:
         raise InputError("found no sequences, expected some")
     starts = np.cumsum([0, *map(len, codes[:-1])], dtype=np.int64)
     split = Split(np.concatenate(codes).astype(np.uint32), starts)
-    return NewSequences(split, tuple(str(number + 1) for number in range(len(codes))), None)
+    names = tuple(str(number + 1) for number in range(len(codes)))
+    return NewSequences(split, names, None, tuple(begins))
 
 
 def _logits(folder: Path, bundle: Bundle, split: Split) -> NDArray[np.float32]:
@@ -220,7 +220,7 @@ def _classification(
         told.append(
             Classified(
                 name,
-                beginning(new.sequences, number, bundle.alphabet, BEGINNING),
+                new.texts[number],
                 names[best],
                 float(row[best]),
                 dict(zip(names, row.tolist(), strict=True)),

@@ -427,4 +427,9 @@ def trials_table(records: Iterable[TrialRecord], title: str = "") -> FittedTable
         ]
         rows.append(row)
     first_to_go = [*reversed(shape), "bits", "parameters", "phase", "best epoch", "epochs"]
-    return FittedTable([*head, "parameters"], rows, [*first_to_go, "outcome"], title)
+    head.append("parameters")
+    if records and not any(one.objective.bits_per_symbol(1.0) for one in records):  # of classes
+        bits = head.index("bits")
+        for row in (head, *rows):
+            del row[bits]
+    return FittedTable(head, rows, [*first_to_go, "outcome"], title)

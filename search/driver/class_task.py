@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,10 +38,9 @@ from lstm_sweep.search.driver.task import (
 from lstm_sweep.search.engines.worker import ClassesTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
-from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import source_of
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.options import CLASSES
@@ -241,13 +239,30 @@ class ClassTask(LstmTask):
 
         return score_baselines(self.corpus)
 
+    @cached_property
+    def _known_logits(self) -> dict[str, NDArray[np.float32]]:
+        return {}
+
+    def _logits_of(self, store: Store, trial: Trial) -> NDArray[np.float32]:
+        """What the network of a trial says of the validation sequences; it is asked once."""
+        if trial.run_id not in self._known_logits:
+            with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+                weights = store.fetch(trial.run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
+                logits = forkserver.call(_validation_logits, trial, weights, self.corpus)
+            self._known_logits[trial.run_id] = logits
+        return self._known_logits[trial.run_id]
+
+    @override
+    def model_files(self, store: Store, trial: Trial) -> dict[str, Any]:
+        logits, labels = self._logits_of(store, trial), self.corpus.validation.labels
+        temperature = classes.temperature_of(logits, labels)
+        told = Classes.of(self.corpus.classes, temperature, logits, labels)
+        return super().model_files(store, trial) | {bundle.CLASSES: told.to_dict()}
+
     @override
     def evidence(self, store: Store, best: Trial) -> classes.Evidence:
         validation, alphabet = self.corpus.validation, self.corpus.alphabet
-        sequences = validation.sequences
-        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-            weights = store.fetch(best.run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
-            logits = forkserver.call(_validation_logits, best, weights, self.corpus)
+        sequences, logits = validation.sequences, self._logits_of(store, best)
 
         def text_of(number: int) -> str:
             return beginning(sequences, number, alphabet, SHOWN)
@@ -267,23 +282,6 @@ class ClassTask(LstmTask):
         def write(folder: Path, format: str) -> dict[str, Any]:
             weights = store.fetch(record.run_id, f"{WEIGHTS}/{bundle.MODEL}", folder.parent)
             return forkserver.call(_write, record, weights, corpus, folder, format)
-
-        return write
-
-    @classmethod
-    @override
-    def model_writer(
-        cls, store: Store, record: TrialRecord, folder: Path, scratch: Path
-    ) -> WriteModel:
-        _, content, _ = bundle.read_classifier(str(folder))
-
-        def write(to: Path, about: Any) -> None:
-            data = to.parent / "network"
-            data.mkdir()
-            for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG, bundle.CLASSES):
-                shutil.copyfile(folder / name, data / name)
-            alphabet = content.alphabet
-            registry.write_symbols_model(store.settings, data, to, alphabet, about, classes=True)
 
         return write
 

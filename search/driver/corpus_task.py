@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,12 +41,11 @@ from lstm_sweep.search.driver.task import (
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
-from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, scoring_tag
-from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.options import CORPUS
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Training, Trial
@@ -254,24 +252,6 @@ class CorpusTask(LstmTask):
         yield from baselines.score_all(self.corpus, targets, known)
 
     @override
-    def log_model(self, store: MlflowStore, progress: Trial) -> None:
-        run_id, alphabet = progress.run_id, self.corpus.alphabet
-        if registry.logged_model_of(store, run_id):
-            return
-        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
-            data = Path(scratch) / "network"
-            data.mkdir()
-            weights = store.fetch(run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
-            weights.rename(data / bundle.MODEL)
-            bundle.write_json(data / bundle.ALPHABET, alphabet.to_dict())
-            bundle.write_json(data / bundle.CONFIG, progress.config.to_dict())
-
-            def write(folder: Path, about: Any) -> None:
-                registry.write_symbols_model(store.settings, data, folder, alphabet, about)
-
-            registry.log_model(store, run_id, progress.id, write)
-
-    @override
     def check_verdicts(self, store: Store, trial: Trial) -> OverRates | None:
         split = held_out(self.corpus) if self.corpus.alphabet.ends else None
         if split is None or len(split.starts) < 2 * FEWEST:
@@ -289,22 +269,6 @@ class CorpusTask(LstmTask):
         def write(folder: Path, format: str) -> dict[str, Any]:
             weights = store.fetch(record.run_id, f"{WEIGHTS}/model.keras", folder.parent)
             return forkserver.call(_write, record, weights, corpus, scoring, folder, format)
-
-        return write
-
-    @classmethod
-    @override
-    def model_writer(
-        cls, store: Store, record: TrialRecord, folder: Path, scratch: Path
-    ) -> WriteModel:
-        _, content = bundle.read(str(folder))
-
-        def write(to: Path, about: Any) -> None:
-            data = to.parent / "network"
-            data.mkdir()
-            for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG):
-                shutil.copyfile(folder / name, data / name)
-            registry.write_symbols_model(store.settings, data, to, content.alphabet, about)
 
         return write
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import tempfile
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +15,14 @@ from typing import Any, Self
 from typing_extensions import override
 
 from lstm_sweep.models.bundle import bundle
+from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.cpu.program_types import Networks
+from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
 from lstm_sweep.search.driver.preflight import check_instructions
@@ -25,11 +30,12 @@ from lstm_sweep.search.driver.task import Task, read_template
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem
-from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.journal import FORMAT, Dataset
+from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store.journal import FORMAT, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
+from lstm_sweep.search.store.registry import WriteModel
 from lstm_sweep.search.store.tags import Tag, Tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Trial, ranked
 
@@ -222,3 +228,46 @@ class LstmTask(Task):
         read_template(record.tags, file)  # there must be none
         config = as_lstm_config(record.config.evolve(**changes))
         check_instructions([config.precision], devices)
+
+    def model_files(self, store: Store, trial: Trial) -> dict[str, Any]:
+        """What the logged model of a trial has beside its network: values by names of files."""
+        alphabet = self.corpus.alphabet
+        return {bundle.ALPHABET: alphabet.to_dict(), bundle.CONFIG: trial.config.to_dict()}
+
+    @override
+    def log_model(self, store: MlflowStore, trial: Trial) -> None:
+        if registry.logged_model_of(store, trial.run_id):
+            return
+        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as scratch:
+            data = Path(scratch) / "network"
+            data.mkdir()
+            weights = store.fetch(trial.run_id, f"{WEIGHTS}/{bundle.MODEL}", Path(scratch))
+            weights.rename(data / bundle.MODEL)
+            for name, values in self.model_files(store, trial).items():
+                (data / name).write_text(json_text(values), encoding="utf-8")
+            write = _model_of(store, data, self.corpus.alphabet)
+            registry.log_model(store, trial.run_id, trial.id, write)
+
+    @classmethod
+    @override
+    def model_writer(
+        cls, store: Store, record: TrialRecord, folder: Path, scratch: Path
+    ) -> WriteModel:
+        _, content = bundle.read_any(str(folder))
+        assert isinstance(content, Bundle)
+        data = scratch / "network"
+        data.mkdir()
+        for name in (bundle.MODEL, bundle.ALPHABET, bundle.CONFIG, bundle.CLASSES):
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, data / name)
+        return _model_of(store, data, content.alphabet)
+
+
+def _model_of(store: Store, data: Path, alphabet: Alphabet) -> WriteModel:
+    """What writes the MLflow model of a network with the files in a folder."""
+
+    def write(folder: Path, about: Any) -> None:
+        classes = (data / bundle.CLASSES).exists()
+        registry.write_symbols_model(store.settings, data, folder, alphabet, about, classes=classes)
+
+    return write

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_sweep.search.store import registry
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.cases import Place
 from tests.conftest import wait_until
 
@@ -64,6 +67,8 @@ def test_it_goes_on_as_it_would_have_and_says_how_well_classes_are_told(place: P
     shown = place.read("show", result["best"]["trial"], "--json").json
     assert {"val_accuracy", "val_macro_f1"} <= shown["by_epoch"][-1].keys()
     assert place.read("status", "c", "--json").json["state"] == "finished"
+    store = MlflowStore(load(place.folder, {}))
+    assert registry.logged_model_of(store, result["best"]["run_id"])
     assert place.read("report", "c", "--to", "c.html").code == 0
     page = (place.folder / "c.html").read_text(encoding="utf-8")
     assert "log loss (nats per sequence)" in page and "bits per symbol" not in page
