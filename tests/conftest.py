@@ -267,7 +267,8 @@ def processes_of_group(group: int) -> list[str]:
             text=True,
             check=False,
         )
-        rows = [row for row in listing.stdout.splitlines() if row.strip()]
+        # those that have ended are gone once the system has looked after them
+        rows = [row for row in listing.stdout.splitlines() if row and "<defunct>" not in row]
         if not rows or time.monotonic() > until:
             return rows
         time.sleep(0.2)
