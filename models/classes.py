@@ -23,8 +23,8 @@ Labels = NDArray[np.integer]
 Bools = NDArray[np.bool_]
 #: resamplings of the bootstrap; a measure that must do with fewer than `FEWEST` has no interval
 REPLICATES, FEWEST = 1000, 100
-#: numbers of a block of resamplings, and all that rankings are resampled with, about
-BLOCK, MOST_RANKED = 1 << 22, 50_000_000
+#: numbers of a block of resamplings, of all, and what rankings are resampled with, about
+BLOCK, MOST_DRAWN, MOST_RANKED = 1 << 22, 20_000_000, 50_000_000
 #: bins of confidence, equally wide (Guo et al., "On calibration of modern neural networks", 2017)
 BINS = 15
 #: between them a temperature lies
@@ -246,8 +246,9 @@ class _Sample:
         most = min(REPLICATES, MOST_RANKED // (sequences * classes))
         rng, drawn = np.random.default_rng(0), dict[str, list[Floats]]()
         rows = max(1, BLOCK // max(sequences, 3 * classes))
-        for begin in range(0, REPLICATES, rows):
-            size = min(rows, REPLICATES - begin)
+        replicates = max(2 * FEWEST, min(REPLICATES, MOST_DRAWN // sequences))
+        for begin in range(0, replicates, rows):
+            size = min(rows, replicates - begin)
             places = rng.integers(sequences, size=(size, sequences))
             places += np.arange(size)[:, None] * sequences
             counts = np.bincount(places.ravel(), minlength=size * sequences)
