@@ -63,10 +63,9 @@ def combined_p_values(calibration: Floats, scores: Floats) -> tuple[Floats, Indi
 
 
 def _in_any(order: Indices, first: Sequence[Indices]) -> Indices:
-    """How many sessions are in any of some ends of orders, `[m]`.
+    """How many sessions are in any of some ends of orders, `[m]`; they are bits, some at a time.
 
-    Each column of `order`, `[n, k]`, names all of them, and each end begins at a place of `first`,
-    k of `[m]`. Sessions are bits, some of them at a time.
+    Each column of `order`, `[n, k]`, names all, and ends begin at places of `first`, k of `[m]`.
     """
     places = np.argsort(order, axis=0)
     found = np.zeros(len(first[0]), np.int64)
@@ -155,7 +154,8 @@ class Promise:
 
     @property
     def _rank(self) -> int:
-        return _most(self.rate, self.sessions + 1)
+        """The largest whole number that is at most this share of all, whatever is rounded."""
+        return math.floor(self.rate * (self.sessions + 1) * (1 + 1e-12))
 
     @property
     def highest(self) -> float:
@@ -173,11 +173,6 @@ class Promise:
             f"{_percent(self.rate)} of {self.of} on average; at most {_percent(self.highest)} with "
             f"{_percent(CONFIDENCE)}, from {self.sessions:,} {self._noun}"
         )
-
-
-def _most(rate: float, whole: int) -> int:
-    """The largest whole number that is at most `rate * whole`, whatever is rounded."""
-    return math.floor(rate * whole * (1 + 1e-12))
 
 
 def needed(rate: float) -> int:

@@ -196,11 +196,7 @@ class Normality:
         return np.concatenate(scores)
 
     def odd_count(self, count: Count) -> tuple[int, int, int]:
-        """The code whose count is furthest from that of the nearest training session.
-
-        Returns:
-            The code, how often the session has it, and how often that one does.
-        """
+        """The code whose count is furthest from the nearest training session's, and both counts."""
         nearest = self.counts[int(self.nearest_count([count])[1][0])]
         has, usual = self._logs([count, nearest])
         code = int((np.abs(has - usual) * self._weights).argmax())

@@ -21,15 +21,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.data.reader import Noted, blocks_of
 from lstm_sweep.models.data.service_log import HEADER, SESSION_BY
-from lstm_sweep.models.data.source import (
-    FIELD,
-    SAMPLES,
-    Sample,
-    Source,
-    TooLongError,
-    regex,
-    timer,
-)
+from lstm_sweep.models.data.source import FIELD, SAMPLES, Sample, Source, TooLongError, regex, timer
 from lstm_sweep.models.data.spool import Spool, Texts
 from lstm_sweep.models.data.templates import (
     Matcher,

@@ -27,14 +27,7 @@ from typing_extensions import override
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import START
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.windows import (
-    Batch,
-    Epoch,
-    Indices,
-    ManyToMany,
-    ManyToOne,
-    StepWindows,
-)
+from lstm_sweep.models.data.windows import Batch, Epoch, Indices, ManyToMany, ManyToOne, StepWindows
 
 #: share of the windows that begin with a state of zero by chance
 FORGOTTEN = 0.01

@@ -20,7 +20,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.cpu.program_types import Codes, Float32s
 from lstm_sweep.models.data.alphabet import END, PREDICTED, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.log_lines import REMEMBERED, Counts, Records
+from lstm_sweep.models.data.log_lines import REMEMBERED, Records
 from lstm_sweep.models.data.source import TooLongError
 from lstm_sweep.models.data.templates import Matcher
 from lstm_sweep.models.normality import EXPECTED, HIGHEST, SCORES, Calibration, Count
@@ -496,6 +496,7 @@ class Lines:
         """`file` is the session of lines whose format names none; `set_timer` as `source.timer`."""
         assert alphabet.lines
         self._records = Records(alphabet.lines)
+        self.counts = self._records.counts
         self._alphabet, self._file, self._set_timer = alphabet, file, set_timer
         self._tokens = alphabet.lines.settings.tokens
         is_field = alphabet.lines.symbol_field is not None
@@ -504,10 +505,6 @@ class Lines:
         #: lines that were read, records whose symbol is unknown, and lines whose expressions took
         #: too long
         self.read = self.unmatched = self.too_long = 0
-
-    @property
-    def counts(self) -> Counts:
-        return self._records.counts
 
     def events(self, block: bytes) -> list[Event]:
         """The symbols of some whole lines."""

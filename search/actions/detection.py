@@ -414,7 +414,8 @@ def _judge(
         )
     known = sessions.split.codes != UNKNOWN
     places = np.flatnonzero(rule.breaks(surprise, rank, known))
-    found = np.bincount(_sessions_of(sessions, places), minlength=len(sessions))
+    of = np.searchsorted(sessions.split.starts, places, side="right") - 1
+    found = np.bincount(of, minlength=len(sessions))
     worst = places[np.argsort(-surprise[places], kind="stable")][:most]
     return Detection(
         bundle,
@@ -523,18 +524,15 @@ def reason(
 
     `odd` is the symbol whose count is, how often the session has it, and the most similar one.
     """
-    if by == "surprise":
-        return "a symbol that was not expected"
-    if by == "end":
-        return "an end that was not expected"
-    if by == "mean":
-        return f"{bits(mean):.2g} bits a symbol"
-    if by == "unknown":
-        return f"{unknown:,} symbols that training data do not have"
-    if by == "length" or odd is None:
-        return f"its length, {symbols:,} symbols"
-    symbol, has, usual = odd
-    return f"{has:,} times {symbol}, where the most similar session has it {usual:,} times"
+    symbol, has, usual = odd or ("", 0, 0)
+    return {
+        "surprise": "a symbol that was not expected",
+        "end": "an end that was not expected",
+        "mean": f"{bits(mean):.2g} bits a symbol",
+        "unknown": f"{unknown:,} symbols that training data do not have",
+        "length": f"its length, {symbols:,} symbols",
+        "counts": f"{has:,} times {symbol}, where the most similar session has it {usual:,} times",
+    }[by]
 
 
 def drift(p: NDArray[np.float64], calibration: int) -> str:
@@ -547,10 +545,6 @@ def drift(p: NDArray[np.float64], calibration: int) -> str:
         f"{share:.0%} of these sessions are among the {ODDEST:.0%} that are the oddest in normal "
         f"data: many are abnormal, or normal ones have changed since, and then the promise is void"
     )
-
-
-def _sessions_of(sessions: Sessions, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.searchsorted(sessions.split.starts, places, side="right") - 1
 
 
 def _findings(
@@ -566,9 +560,8 @@ def _findings(
     split, alphabet = sessions.split, bundle.alphabet
     codes, chances = likeliest(predictor, bundle.config, len(alphabet), split, places, LIKELIEST)
     found = []
-    for row, (place, session) in enumerate(
-        zip(places, _sessions_of(sessions, places), strict=True)
-    ):
+    of = np.searchsorted(split.starts, places, side="right") - 1
+    for row, (place, session) in enumerate(zip(places, of, strict=True)):
         head = int(split.starts[session])
         [symbol] = sessions.read(place, place + 1)
         found.append(

@@ -19,13 +19,7 @@ from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.data.source import timer
 from lstm_sweep.models.errors import InputError, check_range, check_switch, cut, shown, why_not
-from lstm_sweep.models.network.streaming import (
-    Judgement,
-    Lines,
-    Network,
-    OpenSessions,
-    Place,
-)
+from lstm_sweep.models.network.streaming import Judgement, Lines, Network, OpenSessions, Place
 from lstm_sweep.models.normality import Calibration
 from lstm_sweep.models.quality import ROUNDED
 from lstm_sweep.models.scoring import bits
@@ -124,8 +118,7 @@ class Follower:
         self._digest = _digest(folder)
         self._where = "-" if isinstance(follows, int) else str(Path(follows).absolute())
         self._lines: Lines
-        self._saved = self._restored()
-        position = self._saved and self._saved["position"]
+        position = self._restored()
         self._input = (
             Pipe(follows) if isinstance(follows, int) else Tail(Path(self._where), say, position)
         )
@@ -280,14 +273,16 @@ class Follower:
             return judged.end or last, None
         return session.worst, None
 
-    def figures(self) -> Iterator[Any]:
-        """Figures for Prometheus."""
+    def collect(self) -> Iterator[Any]:
+        """Figures, as a collector of Prometheus gives them; none before lines are read."""
         from prometheus_client.core import (
             CounterMetricFamily,
             GaugeMetricFamily,
             HistogramMetricFamily,
         )
 
+        if not hasattr(self, "_lines"):
+            return
         lines, counts = self._lines, self._lines.counts
         for name, about, label, values in (
             ("sessions", "Sessions by their verdict", "verdict", self.verdicts),
@@ -315,10 +310,6 @@ class Follower:
             "lstm_sweep_p_values", "P-values of closed sessions, even if all is as it was",
             buckets=buckets, sum_value=self._p_sum,
         )  # fmt: skip
-
-    def collect(self) -> Iterator[Any]:
-        """As a collector of Prometheus."""
-        return self.figures() if hasattr(self, "_lines") else iter(())
 
     def _serve(self, where: str) -> None:
         from prometheus_client import CollectorRegistry, start_http_server
@@ -363,7 +354,7 @@ class Follower:
             self._tell("state", 1, text)
 
     def _restored(self) -> dict[str, Any] | None:
-        """What was read before, if there is a state."""
+        """Open the sessions of a state again, if there is one; where to go on, if it is known."""
         if self._how.state is None:
             return None
         path = Path(self._how.state)
@@ -388,7 +379,7 @@ class Follower:
             }.items():  # fmt: skip
                 if found[name] != mine:
                     raise ValueError(f"{name} is {found[name]!r:.80}, not {mine!r:.80}")
-            self._check_position(found["position"])
+            position = _checked(found["position"])
             first = self._first
             kept = np.frombuffer(base64.b64decode(found["kept"], validate=True), first.dtype)
             rows = found["sessions"]
@@ -403,16 +394,17 @@ class Follower:
             ) from None
         self._say(f"going on with {len(rows):,} open sessions; alarms of the last seconds before "
                   f"the end may come again")  # fmt: skip
-        return {"position": found["position"]}
+        return position
 
-    @staticmethod
-    def _check_position(position: Any) -> None:
-        if position is None:
-            return
-        offset, file = position["offset"], position["file"]
-        if type(offset) is not int or not 0 <= offset < 1 << 62 or not isinstance(file, list):
-            raise ValueError("its position is none")
-        base64.b64decode(position["head"], validate=True)
+
+def _checked(position: Any) -> dict[str, Any] | None:
+    if position is None:
+        return None
+    whole = type(position["offset"]) is int and 0 <= position["offset"] < 1 << 62
+    if not whole or not isinstance(position["file"], list):
+        raise ValueError("its position is none")
+    base64.b64decode(position["head"], validate=True)
+    return dict(position)
 
 
 def _digest(folder: Path) -> str:
