@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -124,33 +125,29 @@ def test_a_rerun_that_has_ended_while_no_service_was_there_is_found_so(tmp_path:
 def test_one_export_is_made_at_a_time_and_a_user_waits_for_one(tmp_path: Path) -> None:
     (tmp_path / "bundles").mkdir()
     bundles = Bundles(tmp_path / "bundles", load(tmp_path, {}), Limits())
-    had, gone = list[str](), set[str]()
+    had, may = list[str](), threading.Event()
 
-    async def export(user: str, until: asyncio.Event) -> None:
-        async def has_left() -> bool:
-            return user in gone
-
-        async with bundles.turn(user, has_left):
+    async def export(user: str) -> None:
+        def made() -> None:
             had.append(user)
-            await until.wait()
+            assert may.wait(20)
+
+        await bundles.in_turn(user, made)
 
     async def all_of_them() -> None:
-        may = asyncio.Event()
-        first = asyncio.create_task(export("ann", may))
-        others = [asyncio.create_task(export(user, may)) for user in ("bob", "eve")]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        first = asyncio.create_task(export("ann"))
+        while not had:
+            await asyncio.sleep(0.01)
+        second = asyncio.create_task(export("bob"))
+        await asyncio.sleep(0.05)
         assert had == ["ann"]
         for user in ("ann", "bob"):
             with pytest.raises(ProblemError) as refused:
-                await export(user, may)
+                await export(user)
             assert refused.value.status == 429
-        gone.add("eve")
         may.set()
-        await asyncio.gather(first, others[0])
-        with pytest.raises(ProblemError, match="has left"):
-            await others[1]
-        await export("ann", may)
+        await asyncio.gather(first, second)
+        await export("ann")
 
     asyncio.run(all_of_them())
     assert had == ["ann", "bob", "ann"]
