@@ -82,6 +82,8 @@ class SweepFields(TypedDict, total=False):
     text: str | int
     group: str | int
     labels: str
+    pretrained: str
+    unlabelled: str
     split: Sequence[float]
     ends: bool | str
     template: PathLike

@@ -46,6 +46,8 @@ from lstm_sweep.models.errors import InputError, cut, one_of, plain, shown
 BEGINNING = 60
 #: classes that are told of
 TOLD = 10
+#: share of training symbols that the alphabet of a network may lack that they begin with
+MOST_UNKNOWN = 0.5
 
 
 @dataclass(frozen=True)
@@ -237,13 +239,17 @@ def _number(place: str, label: str, classes: tuple[str, ...]) -> int:
 def _mined(source: Source, read: Read, splits: NDArray[np.int8]) -> NDArray[np.int8]:
     """Give records of a log their symbols, by the templates of training; splits in their order."""
     assert read.log and read.lines
+    given = _pretrained(source, read)
     order = np.argsort(splits, kind="stable")
     starts, lengths = np.array(read.starts)[order], np.array(read.lengths)[order]
     log = dataclasses.replace(read.log, lines=read.log.lines[_places(starts, lengths)])
     read.starts = array("q", (np.cumsum(lengths) - lengths).tolist())
     read.lengths, read.labels = array("q", lengths), array("i", np.array(read.labels)[order])
     training = int(lengths[: np.count_nonzero(splits == TRAIN)].sum())
-    read.names = tuple(symbols_of(log, read.lines, training, source.templates))
+    read.names = tuple(
+        map(str, given.symbols) if given
+        else symbols_of(log, read.lines, training, source.templates)
+    )  # fmt: skip
     numbers = log.numbers(read.names, read.lines)
     for begin in range(0, len(numbers), BLOCK):
         read.sequences.append(numbers[begin : begin + BLOCK])
@@ -272,16 +278,27 @@ def _assembled(source: Source, read: Read, splits: NDArray[np.int8]) -> Labelled
         part = block[: max(0, int(bounds[1]) - place)]
         counts += np.bincount(part, minlength=len(values))
         place += len(block)
-    known, symbols = _known(source, read, counts)
-    if len(symbols) < 2:
-        raise InputError(
-            f"{read.name}: its training data have {len(symbols)} distinct symbol(s) to learn from, "
-            f"expected at least 2"
-        )
-    words = alphabets.Words(source.lower_case) if read.symbols == "words" else None
-    alphabet = Alphabet(symbols, lines=read.lines, words=words)
-    final = np.full(len(values), UNKNOWN, smallest_type(len(alphabet)))
-    final[known] = len(alphabet.reserved) + np.arange(len(known))
+    if given := _pretrained(source, read):
+        alphabet = given
+        codes_of = alphabet.encode(_symbols(read, values))
+        known = np.flatnonzero((codes_of != UNKNOWN) & (counts > 0))
+        unknown = 1 - counts[known].sum() / counts.sum()
+        if unknown > MOST_UNKNOWN:
+            raise InputError(
+                f"pretrained {source.pretrained}: its alphabet lacks {unknown:.0%} of the training "
+                f"symbols of {read.name}, expected most"
+            )
+    else:
+        known, symbols = _known(source, read, counts)
+        if len(symbols) < 2:
+            raise InputError(
+                f"{read.name}: its training data have {len(symbols)} distinct symbol(s) to learn "
+                f"from, expected at least 2"
+            )
+        words = alphabets.Words(source.lower_case) if read.symbols == "words" else None
+        alphabet = Alphabet(symbols, lines=read.lines, words=words)
+        codes_of = alphabet.encode(_symbols(read, values))
+    final = codes_of.astype(smallest_type(len(alphabet)))
     digest = hashlib.blake2b(json.dumps([alphabet.to_dict(), classes]).encode(), digest_size=16)
     spool = Spool()
     for block in blocks(codes):
@@ -295,7 +312,7 @@ def _assembled(source: Source, read: Read, splits: NDArray[np.int8]) -> Labelled
         for n in (TRAIN, VALIDATION, TEST)
     ]
     said = [read.about, _counted(classes, labels), *_left_out(read)]
-    if words:
+    if alphabet.words:
         said.append(words_said(len(known), len(values), lower_case=source.lower_case))
     said += _alike(read, order, rows, labels, codes)
     return LabelledCorpus(
@@ -314,6 +331,58 @@ def _in_order(read: Read, starts: NDArray[np.int64], lengths: NDArray[np.int64])
     for part in np.split(np.arange(len(lengths)), cuts):
         ordered.append(codes[_places(starts[part], lengths[part])])
     return ordered.joined()
+
+
+def _pretrained(source: Source, read: Read) -> Alphabet | None:
+    """The alphabet of the network that a source names; None if it names none."""
+    if source.pretrained is None:
+        return None
+    file = Path(source.pretrained) / "alphabet.json"
+    try:
+        alphabet = Alphabet.from_dict(json.loads(file.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"pretrained {file}: {cut(str(error))}, expected an alphabet") from None
+    if (alphabet.kind, alphabet.lines) != (read.symbols, read.lines):
+        more = "" if alphabet.kind != read.symbols else " found in another way"
+        raise InputError(
+            f"pretrained {source.pretrained}: its symbols are {alphabet.kind}{more}, those of "
+            f"{read.name} are {read.symbols}: expected the same"
+        )
+    return alphabet
+
+
+def _symbols(read: Read, values: Iterable[int]) -> Iterator[str | int]:
+    """The symbols of numbers; those of lines that are none have an empty text."""
+    texts = [*read.words] if read.symbols == "words" and read.words else [*read.names, ""]
+    for value in values:
+        if read.symbols in ("chars", "ids"):
+            yield chr(value) if read.symbols == "chars" else value
+        else:
+            yield texts[min(value, len(texts) - 1)]
+
+
+def training_texts(source: Source) -> tuple[str, list[str]]:
+    """What symbols are, and the training sequences as texts, of data that are no log."""
+    read = of_sessions(source) if source.labels is not None else of_texts(source)
+    symbols = [*map(str, _symbols(read, read.sequences.values))]
+    codes = np.concatenate(list(read.sequences.blocks))
+    between = "" if read.symbols == "chars" else " "
+    return read.symbols, [
+        between.join(symbols[code] for code in codes[begin : begin + length])
+        for begin, length, split in zip(
+            read.starts, read.lengths, drawn_splits(source, read), strict=True
+        )
+        if split == TRAIN
+    ]
+
+
+def unlabelled_texts(source: Source, unlabelled: str) -> list[str]:
+    """The texts of a file or folder of sequences without classes."""
+    data = dataclasses.replace(source, data=unlabelled, label=None, group=None, labels=None)
+    path = existing(unlabelled)
+    if path.is_file() and not suffix_of(path):
+        data = dataclasses.replace(data, text=None)
+    return [row.text for row in rows_of_new(data, path, Noted()) if not row.text.isspace()]
 
 
 def _known(

@@ -259,8 +259,8 @@ FIELD = "field="
 #: fields of a source that lines alone have, those that labelled sequences alone have, and those
 #: that name files beside the data
 OF_LINES = ("session_by", "header", "templates", "template_settings")
-OF_LABELLED = ("label", "text", "group", "labels")
-FILES_BESIDE = ("templates", "template_settings", "labels")
+OF_LABELLED = ("label", "text", "group", "labels", "pretrained")
+FILES_BESIDE = ("templates", "template_settings", "labels", "pretrained")
 #: words that are symbols, if it is not said how many
 VOCABULARY = 20_000
 #: characters of these, at most: an expression takes time to be read
@@ -304,6 +304,8 @@ class Source:
     lower_case: bool = False
     #: seed of splits that are drawn, as those of labelled sequences are
     seed: int = 0
+    #: folder of a network by whose alphabet labelled sequences are read
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         if self.symbols not in SYMBOLS and not is_field(self.symbols):

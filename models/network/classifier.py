@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -82,6 +83,24 @@ def _build(config: ClassConfig, alphabet_size: int, classes: int, dtype: str) ->
     return keras.Model([symbols, lengths], logits, name="classifier")
 
 
+def _begin_with(model: Any, config: ClassConfig, given: list[Float32s]) -> None:
+    """Give embedding and layers the weights of a network that predicts symbols.
+
+    In a bidirectional model those of a unidirectional network become the forward half: the next
+    layer reads it as they did, and the backward half as it happens to begin.
+    """
+    if config.embedding_size:
+        model.get_layer("embedding").set_weights([given.pop(0)])
+    directions = ("forward", "backward")[: len(given) // (3 * config.layers)]
+    for number in range(1, config.layers + 1):
+        for direction in directions:
+            lstm = model.get_layer(f"{direction}_{number}")
+            kernel = lstm.get_weights()[0]
+            below, *others = (given.pop(0) for _ in range(3))
+            kernel[: len(below)] = below
+            lstm.set_weights([kernel, *others])
+
+
 def _turned(features: Any, places: Any) -> Any:
     """The steps of `features`, `[batch, time, any]`, at `places`, `<int32>[batch, any]`."""
     return ops.take_along_axis(features, places[:, :, None], axis=1)
@@ -129,10 +148,18 @@ def class_logits(
 class ClassTraining(TrainingLoop[ClassConfig, LabelledCorpus]):
     """The training of a network that predicts classes."""
 
+    #: weights of embedding and layers that it begins with, as arrays in Keras's order (`.npz`)
+    pretrained: Path | None = None
+
     @override
     def _built(self, *, mixed: bool) -> Networks:
         sizes = len(self.corpus.alphabet), len(self.corpus.classes)
-        return build_classifier(self.config, *sizes, mixed=mixed)
+        networks = build_classifier(self.config, *sizes, mixed=mixed)
+        if self.pretrained:
+            with np.load(self.pretrained) as given:
+                _begin_with(networks.trained, self.config, list(given.values()))
+            networks.copy_weights()
+        return networks
 
     @cached_property
     def _program(self) -> ClassProgram:

@@ -16,6 +16,7 @@ from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.pretraining import first_of, with_network
 from lstm_sweep.search.actions.references import Here, Wanted, read_here
 from lstm_sweep.search.driver.lstm_task import LstmTask
 from lstm_sweep.search.driver.task import Task
@@ -122,6 +123,9 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
     `most_slots` is how many trials run at once at most; None if only the engine says.
     """
     spec = read_here(spec)
+    if spec.unlabelled:
+        spec = first_of(spec, spec.name or "sweep")
+    spec = with_network(here.settings, spec)
     kind = task_kind(spec)
     on_cluster = spec.on == "ray"
     asked = replace(spec, on="local", workers=1) if on_cluster else spec  # no cluster is asked

@@ -14,6 +14,7 @@ from lstm_sweep.models.data.source import FILES_BESIDE, all_files
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.dry_run import announcement
+from lstm_sweep.search.actions.pretraining import first_of, second_of, with_network
 from lstm_sweep.search.actions.references import (
     DifferentSearchError,
     Here,
@@ -107,6 +108,23 @@ def launch(
         KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
     """
     spec = read_here(spec)
+    if spec.unlabelled:
+        data = Path(spec.data).name
+        store = MlflowStore(here.settings)
+        store.prepare()
+        if spec.name:
+            references.check_free(store, spec.name)
+        first = first_of(spec, spec.name or references.free_name(store, data))
+        assert first.name
+        more = (observer, interrupts, ray_address)
+        if reader.find_sweep(store, first.name):  # this launch was broken off
+            done = resume(here, first.name, {}, first, None, *more)
+        else:
+            done = launch(here, first, *more)
+        if done.goes_on:
+            return done
+        spec = second_of(spec, first)
+    spec = with_network(here.settings, spec)
     kind = task_kind(spec)
     with references.engine_of(spec, ray_address) as engine:
         kind.check_devices(spec, devices(engine))
@@ -184,6 +202,8 @@ def go_on(
         unchanged = f"finished with {all_spent}; {how_to_go_on(name, tags)}"
         return dataclasses.replace(stored_result(store, run), unchanged=unchanged)
     is_new = references.is_new(tags)
+    if is_new:
+        now = with_network(store.settings, now)
     with references.engine_of(now, ray_address) as engine:
         kind.check_devices(now, devices(engine))
         task = kind.open(now)

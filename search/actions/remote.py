@@ -54,6 +54,7 @@ from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Freed
+from lstm_sweep.search.values.options import REFERENCE
 from lstm_sweep.search.values.spec import MAY_CHANGE, OPTIONS, SweepSpec, check_name
 from lstm_sweep.spaces.template.template import Template
 
@@ -443,7 +444,7 @@ class _Sent:
             fields["data"] = self._send(data, data)
         for name in FILES_BESIDE:
             path = str(fields.get(name, ""))
-            if path and not path.startswith(THERE):
+            if path and not path.startswith(THERE) and not REFERENCE.fullmatch(path):
                 fields[name] = self._send(path, path)
         return fields
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,9 +18,17 @@ from lstm_sweep.models import classes
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle, Classes
-from lstm_sweep.models.config import ClassConfig, Config, as_lstm_config
+from lstm_sweep.models.config import (
+    CLASS_LIMITS,
+    ClassConfig,
+    Config,
+    as_lstm_config,
+    values_text,
+)
 from lstm_sweep.models.data.corpus import excerpt
 from lstm_sweep.models.data.labelled import LabelledCorpus, beginning, load_labelled
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.driver.lstm_task import LstmTask, check_same, networks_of
 from lstm_sweep.search.driver.preflight import (
@@ -35,7 +44,7 @@ from lstm_sweep.search.driver.task import (
     check_parity,
     parity_lines,
 )
-from lstm_sweep.search.engines.worker import ClassesTraining
+from lstm_sweep.search.engines.worker import PRETRAINED, ClassesTraining
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.store import reader
@@ -46,6 +55,8 @@ from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.options import CLASSES
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Training, Trial
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Listed
 
 #: sequences of the test split on which the bundle is compared with the trial's network, at most
 PARITY_SEQUENCES = 100
@@ -131,6 +142,54 @@ def _validation_logits(trial: Trial, weights: Path, corpus: LabelledCorpus) -> N
     return class_logits(program, config, corpus.validation.sequences)
 
 
+def _load(source: Source) -> tuple[Source, LabelledCorpus, Bundle | None]:
+    """The source as it is read, its sequences, and the network that trials begin with, if any.
+
+    What it is, is part of the digest of the data.
+    """
+    if source.pretrained is None:
+        return source, load_labelled(source), None
+    folder, network = bundle.read(source.pretrained)
+    alphabet, most = network.alphabet, CLASS_LIMITS["layers"].high
+    if network.config.layers > most:
+        layers = f"has {network.config.layers} layers"
+        raise InputError(f"pretrained {folder}: {layers}, expected {most:g} at most")
+    lower_case = bool(alphabet.words and alphabet.words.lower_case)
+    if source.vocabulary is not None or source.lower_case > lower_case:
+        raise InputError(
+            f"pretrained {folder}: vocabulary and lower_case are those of its alphabet, expected "
+            f"neither, or the same"
+        )
+    if not source.has_lines and source.symbols == "auto":
+        source = replace(source, symbols=alphabet.kind)
+    source = replace(source, lower_case=lower_case)
+    corpus = load_labelled(source)
+    digest = hashlib.blake2b(corpus.digest.encode(), digest_size=16)
+    for weight in bundle.weights_of(folder, network):
+        digest.update(weight.tobytes())
+    return source, replace(corpus, digest=digest.hexdigest()), network
+
+
+def _fixed(network: Bundle) -> dict[str, int | str]:
+    """Values of the fields of a config that a network decides with which it begins."""
+    config = network.config
+    fixed = {name: getattr(config, name) for name in ("embedding_size", "layers", "layer_size")}
+    return fixed | ({"direction": "bi"} if config.direction == "bi" else {})
+
+
+def _contradiction(name: str, given: object, value: object, network: Bundle) -> InputError:
+    return InputError(
+        f"{name} is {given}, and the network that trials begin with ({network.trial}) has {value}: "
+        f"expected the same"
+    )
+
+
+def _begins(network: Bundle) -> str:
+    fixed = ", ".join(f"{name} {value}" for name, value in _fixed(network).items())
+    half = "" if network.config.direction == "bi" else ", of bi the forward half"
+    return f"pretrained: trials begin with embedding and layers of {network.trial}{half}: {fixed}"
+
+
 #: quantiles of the lengths of sequences that costs and the space depend on
 QUANTILES = 65
 
@@ -142,6 +201,8 @@ class ClassTask(LstmTask):
     runs: ClassVar[RunKind] = reader.CLASSES
 
     corpus: LabelledCorpus
+    #: the network with whose embedding and layers trials begin
+    network: Bundle | None = None
 
     @classmethod
     @override
@@ -156,8 +217,9 @@ class ClassTask(LstmTask):
     @classmethod
     @override
     def loaded(cls, spec: SweepSpec) -> Self:
-        source = spec.source()
-        return cls(load_labelled(source), source, spec.rule(), spec.size_rule == "reject")
+        source, corpus, network = _load(spec.source())
+        strict = spec.size_rule == "reject" and network is None
+        return cls(corpus, source, spec.rule(), strict, network)
 
     @classmethod
     @override
@@ -169,20 +231,42 @@ class ClassTask(LstmTask):
     def of_trial(
         cls, record: TrialRecord, config: Config, file: str | None, device: Device
     ) -> Self:
-        source = source_of(record.tags)
-        corpus = load_labelled(source)
+        source, corpus, network = _load(source_of(record.tags))
         check_same(corpus, source, record.tags, f"trial {record.id}")
+        if network:
+            for name, value in _fixed(network).items():
+                if config.to_dict()[name] != value:
+                    raise _contradiction(name, config.to_dict()[name], value, network)
         check_room(as_lstm_config(config), len(corpus.alphabet), device, len(corpus.classes))
-        return cls(corpus, source, SizeRule(), strict=False)
+        return cls(corpus, source, SizeRule(), strict=False, network=network)
 
     @override
     def check_space(self, spec: SweepSpec) -> float:
+        if self.network:  # of whatever size
+            return 1.0
         size = self.data_size
         return check_sizes(spec, size.symbols, size.alphabet, size.classes)
 
     @override
     def settled(self, spec: SweepSpec) -> SweepSpec:
-        return settled_classes(spec, self.data_size)
+        if self.network is None:
+            return settled_classes(spec, self.data_size)
+        space = spec.space
+        for name, value in _fixed(self.network).items():
+            own = any(space[name] == declared[name] for declared in presets.CLASS_SPACES.values())
+            if not own and value not in space[name]:
+                raise _contradiction(name, values_text(space[name].describe()), value, self.network)
+            space = space.replace(**{name: Listed(name, (value,))})
+        fitting = replace(spec, space=space, size_rule="off")
+        return replace(settled_classes(fitting, self.data_size), size_rule=spec.size_rule)
+
+    @override
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        if self.network:
+            assert self.origin.pretrained
+            *weights, _, _ = bundle.weights_of(Path(self.origin.pretrained), self.network)
+            np.savez(folder / "corpus" / PRETRAINED, *weights)
 
     @override
     def tags(self) -> dict[str, str]:
@@ -199,7 +283,11 @@ class ClassTask(LstmTask):
             f"corpus: {parts} sequences of {len(corpus.classes)} classes, alphabet "
             f"{size.alphabet}; {size.symbols:,} training symbols, {self.lengths[-1]:,} at most "
             "in a sequence",
-            f"size rule ({spec.size_rule}): {passed:.0%} of draws pass",
+            *(
+                [_begins(self.network)]
+                if self.network
+                else [f"size rule ({spec.size_rule}): {passed:.0%} of draws pass"]
+            ),
             f"scoring: {size.targets:,} validation sequences{each}",
             *(ladder_notes(spec) or rate_notes(spec)),
         ]
@@ -275,8 +363,7 @@ class ClassTask(LstmTask):
     @classmethod
     @override
     def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
-        source = source_of(record.tags)
-        corpus = load_labelled(source)
+        source, corpus, _ = _load(source_of(record.tags))
         check_same(corpus, source, record.tags, f"trial {record.id}")
 
         def write(folder: Path, format: str) -> dict[str, Any]:

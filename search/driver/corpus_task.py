@@ -17,6 +17,7 @@ from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.served_model import NUMBERS
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, excerpt
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
@@ -40,7 +41,7 @@ from lstm_sweep.search.driver.task import (
 )
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process import forkserver, workdir
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
@@ -56,6 +57,32 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
     corpus = corpora.load(source)
     check_same(corpus, source, record.tags, f"trial {record.id}")
     return corpus
+
+
+def _write_network(store: Store, trial: Trial, alphabet: Alphabet, scratch: Path) -> Path:
+    """A folder below `scratch` with network, alphabet and config of a trial."""
+    folder = scratch / "network"
+    folder.mkdir()
+    weights = store.fetch(trial.run_id, f"{WEIGHTS}/{bundle.MODEL}", scratch)
+    weights.rename(folder / bundle.MODEL)
+    bundle.write_json(folder / bundle.ALPHABET, alphabet.to_dict())
+    bundle.write_json(folder / bundle.CONFIG, trial.config.to_dict())
+    return folder
+
+
+def kept_network(store: Store, record: TrialRecord) -> Path:
+    """A folder among the user's data with the network of a trial, from which others begin.
+
+    It is named by the trial and its content, and stands in for a bundle.
+    """
+    source, _ = reader.read_source(record)
+    alphabet = load_same_corpus(source, record).alphabet
+    with workdir.kept_folder() as (kept, scratch):
+        folder = _write_network(store, record, alphabet, scratch)
+        bundle.write_json(
+            folder / bundle.METRICS, {"trial": record.id, "val_loss": record.best_loss}
+        )
+        return workdir.keep(folder, kept, record.id.replace("/", "-"))
 
 
 #: test targets that are scored at least, or all there are: since that is done only once, by an

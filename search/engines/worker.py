@@ -111,6 +111,10 @@ class CorpusTraining(LstmTraining):
         )
 
 
+#: weights that trials begin with, in the folder of the data
+PRETRAINED = "pretrained.npz"
+
+
 class ClassesTraining(LstmTraining):
     """Trains a network that predicts the classes of labelled sequences."""
 
@@ -123,6 +127,8 @@ class ClassesTraining(LstmTraining):
         assert isinstance(config, ClassConfig)
         corpus = LabelledCorpus.open(self.corpus)
         targets = np.arange(len(corpus.validation))
+        file = self.corpus / PRETRAINED
+        more["pretrained"] = file if file.exists() else None
         return ClassTraining(config=config, corpus=corpus, targets=targets, **more)
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,22 +36,40 @@ STDIN, MOST_INPUT = "-", 16 << 30
 
 def kept_input(stream: BinaryIO, folder: Path | None = None) -> Path:
     """A file in a folder with all of a stream; without one it lasts, among the user's data."""
-    kept = folder or platformdirs.user_data_path(PROGRAM, appauthor=False) / "data"
     digest, left = hashlib.sha256(), MOST_INPUT
+    with kept_folder(folder) as (kept, scratch):
+        path = scratch / "input"
+        with path.open("wb") as file:
+            while block := stream.read(1 << 20):
+                file.write(block)
+                digest.update(block)
+                left -= len(block)
+                if left < 0:
+                    raise InputError(f"data '-': over {MOST_INPUT:,} bytes, expected fewer")
+        return path.rename(kept / f"stdin-{digest.hexdigest()[:8]}")
+
+
+@contextlib.contextmanager
+def kept_folder(folder: Path | None = None) -> Iterator[tuple[Path, Path]]:
+    """A folder that lasts, without one among the user's data, and one in it for a moment."""
+    kept = folder or platformdirs.user_data_path(PROGRAM, appauthor=False) / "data"
     try:
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept) as scratch:
-            path = Path(scratch) / "input"
-            with path.open("wb") as file:
-                while block := stream.read(1 << 20):
-                    file.write(block)
-                    digest.update(block)
-                    left -= len(block)
-                    if left < 0:
-                        raise InputError(f"data '-': over {MOST_INPUT:,} bytes, expected fewer")
-            return path.rename(kept / f"stdin-{digest.hexdigest()[:8]}")
+            yield kept, Path(scratch)
     except OSError as error:
         raise InputError(f"{kept}: {error.strerror}, expected to keep the input there") from None
+
+
+def keep(made: Path, kept: Path, name: str) -> Path:
+    """Keep a folder that was made in a lasting one, under a name and a digest of its files."""
+    digest = hashlib.sha256()
+    for file in sorted(one for one in made.rglob("*") if one.is_file()):
+        digest.update(f"{file.relative_to(made)}\n".encode() + file.read_bytes())
+    there = kept / f"{name}-{digest.hexdigest()[:8]}"
+    with contextlib.suppress(OSError):  # it is there
+        made.rename(there)
+    return there
 
 
 def graphs() -> Path | None:

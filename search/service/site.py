@@ -30,6 +30,7 @@ from lstm_sweep.search.service.settings import API, UPLOADS, HttpSettings
 from lstm_sweep.search.service.uploads import CORPUS, CORPUS_ID, Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.options import REFERENCE
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.spaces.presets import SPACES
 from lstm_sweep.spaces.space import with_settings
@@ -41,6 +42,11 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 SERVER = "server:"
 #: what stands before a sentence about a field, as `SWEEP.yaml` does on the command line
 WHERE = "request"
+
+
+def _names_sweep(given: object) -> bool:
+    """Whether it is a sweep or a trial that is named, and no folder of this process."""
+    return isinstance(given, str) and bool(REFERENCE.fullmatch(given)) and not Path(given).exists()
 
 
 class DataNames:
@@ -67,8 +73,14 @@ class DataNames:
         elif "data" in given:
             given["data"] = self.data(given["data"])
         for field in FILES_BESIDE:
-            if given.get(field) is not None:
-                given[field] = self.data(given[field], field)
+            path = given.get(field)
+            if path is not None and not (field == "pretrained" and _names_sweep(path)):
+                given[field] = self.data(path, field)
+        if given.get("unlabelled") is not None:
+            raise InputError(
+                f"{WHERE}: unlabelled is given to a service: expected a sweep over these sequences "
+                f"with task symbols, and its name as pretrained"
+            )
         spec = SweepSpec.from_mapping(given, WHERE)
         if settings and spec.space.stands_in:
             raise InputError(f"{WHERE}: set is given with a {spec.space.stands_in}, expected none")

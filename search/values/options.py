@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.source import FIELD, SYMBOLS, Source, is_field, near_one, regex
@@ -22,6 +23,9 @@ AUTO = "auto"
 CORPUS, CLASSES, TEMPLATE = "symbols", "classes", "template"
 
 Schema = dict[str, Any]
+#: names of sweeps, and what means one or a trial of it
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+REFERENCE = re.compile(rf"{NAME.pattern}(/[0-9]{{1,18}})?")
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,17 @@ def path(expected: str, metavar: str) -> Kind:
             raise InputError(f"{place} is {shown(value)}: {why_not(error)}") from None
 
     return Kind(metavar, named.schema, take, named.read)
+
+
+def network() -> Kind:
+    """A sweep, a trial of one, or the folder of a bundle, which is absolute from then on."""
+    folder = path("a sweep, SWEEP/NUMBER, or a folder written by `export`", "NAME_OR_BUNDLE")
+
+    def take(place: str, value: Any) -> Any:
+        named = isinstance(value, str) and REFERENCE.fullmatch(value) and not Path(value).is_dir()
+        return value if named else folder.take(place, value)
+
+    return Kind(folder.metavar, folder.schema, take, folder.read)
 
 
 def shares() -> Kind:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -94,13 +93,15 @@ class Plan:
     confirm_seeds: int = 3
 
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = kinds.NAME
 #: what happens to networks of an unsuitable size
 RULES = ("reject", "warn", "off")
 #: the most places for trials
 MOST_PLACES = 1_000
 #: trials that a search plans with if they are not limited
 UNLIMITED = 10_000
+#: share of the minutes in which unlabelled sequences are learnt
+UNLABELLED_SHARE = 0.3
 #: parts of the help that options stand in
 DATA, NETWORKS, BUDGET, SEARCH = "data", "networks", "budget", "search"
 
@@ -194,6 +195,23 @@ class SweepSpec:
         kinds.path("the path of a file", "FILE"),
         "sessions and their classes, as detect takes them",
         tasks=(CLASSES,),
+    )
+    pretrained: str | None = _data(
+        None,
+        kinds.network(),
+        "begin with alphabet, embedding and layers of a network that predicts symbols: the best of "
+        "a sweep, a trial SWEEP/NUMBER, or a bundle",
+        unset="begin at random",
+        tasks=(CLASSES,),
+        sizes=False,
+    )
+    unlabelled: str | None = _data(
+        None,
+        kinds.path("the path of a file or folder", "PATH"),
+        "sequences without classes: what follows in them is learnt first, by a sweep of its own "
+        f"in {UNLABELLED_SHARE:g} of the minutes",
+        tasks=(CLASSES,),
+        sizes=False,
     )
     split: tuple[float, float, float] = _data(
         (0.8, 0.1, 0.1), kinds.shares(), "shares of training, validation and test data"
@@ -390,6 +408,7 @@ class SweepSpec:
             text=self.text,
             group=self.group,
             labels=self.labels,
+            pretrained=self.pretrained,
             seed=self.targets_seed,
         )
 
@@ -514,9 +533,12 @@ def _check_for(kind: str, given: Mapping[str, Any], places: Mapping[str, str]) -
 def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields whose relative paths start at a folder; not what has another meaning."""
     names: dict[str, Collection[str]] = {
-        "data": SAMPLES, "space": PRESET_NAMES, "template": (), **dict.fromkeys(FILES_BESIDE, ()),
+        "data": SAMPLES, "space": PRESET_NAMES, "template": (), "unlabelled": (),
+        **dict.fromkeys(FILES_BESIDE, ()),
     }  # fmt: skip
-    values = dict(given)
+    values, network = dict(given), str(given.get("pretrained", ""))
+    if folder and kinds.REFERENCE.fullmatch(network) and not (folder / network).is_dir():
+        del names["pretrained"]
     for name, others in names.items():
         path = values.get(name)
         if folder and isinstance(path, str) and path not in ("", *others) and path[0] != "~":

@@ -83,6 +83,60 @@ def test_it_goes_on_as_it_would_have_and_says_how_well_classes_are_told(place: P
     assert varied["variation"]["pooling"]["is"] == other
 
 
+MORE = (
+    *DATA,
+    "--unlabelled",
+    "more.txt",
+    "--minutes",
+    "60",
+    "--name",
+    "u",
+    *SEARCH,
+    "--trials",
+    "3",
+)
+
+
+def test_what_unlabelled_sequences_teach_comes_first_and_outlives_a_kill(place: Place) -> None:
+    rows = (place.folder / "rows.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    texts = [row.partition("\t")[2] for row in rows]
+    (place.folder / "more.txt").write_text("\n".join(texts * 2) + "\n", encoding="utf-8")
+    begun = place.start(*MORE)
+    wait_until(lambda: any(one["outcome"] for one in place.trials("u-unlabelled")), begun)
+    os.kill(begun.pid, signal.SIGKILL)
+    begun.wait()
+    first = {row["trial"]: row["val_loss"] for row in place.trials("u-unlabelled")}
+    begun = place.start(*MORE)
+    wait_until(lambda: any(one["outcome"] for one in place.trials("u")), begun)
+    os.kill(begun.pid, signal.SIGKILL)
+    begun.wait()
+    learnt = place.trials("u-unlabelled")
+    assert len(learnt) == 3 and first.items() & {(one["trial"], one["val_loss"]) for one in learnt}
+    result = place.run("resume", "u", "--json").json
+    assert result["state"] == "finished" and place.read("status", "u-unlabelled").code == 0
+    again = place.run("rerun", result["best"]["trial"], "--json").json
+    assert (again["verdict"], again["max_difference"]) == ("identical", 0)
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        (("nobody",), "no such sweep in"),
+        (("c",), "does not predict symbols, expected a trial of a sweep with --task symbols"),
+        (("./gone",), "found nothing, expected a folder written by `export`"),
+        (("u-unlabelled", "--symbols", "words"), "its symbols are chars, those of rows.tsv are"),
+        (("u-unlabelled", "--lower-case", "on"), "expected neither, or the same"),
+        (("u-unlabelled", "--set", "layer_size=32"), "has 8: expected the same"),
+        (("u-unlabelled", "--unlabelled", "more.txt"), "expected one of them"),
+    ],
+)
+def test_a_network_that_trials_cannot_begin_with_is_refused(
+    place: Place, given: tuple[str, ...], told: str
+) -> None:
+    refused = place.read(*DATA, "--minutes", "1", "--pretrained", *given)
+    assert refused.code == 2 and told in refused.err and refused.err.count("\n") == 1
+
+
 def test_another_sweep_begins_with_the_best_of_the_first(place: Place) -> None:
     told = place.read(*DATA, *SEARCH[:-1], "--dry-run")
     assert "prior: begins with the best config of an earlier sweep on these data (c/" in told.out

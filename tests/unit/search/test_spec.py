@@ -272,7 +272,7 @@ def test_all_ways_have_all_options() -> None:
     for task in ("symbols", "classes"):
         own = [name for name, one in OPTIONS.items() if task in one.tasks]
         assert list(SweepSpec(task=task).to_dict()) == own
-    files = ("templates", "template_settings", "labels")
+    files = ("templates", "template_settings", "labels", "pretrained", "unlabelled")
     assert {*GOOD, "template", "learning_rate_field", *files} == {*OPTIONS}
     keywords = {name: str(kind) for name, kind in ls.SweepFields.__annotations__.items()}
     assert {*keywords} == {*OPTIONS, "set"}

@@ -1,0 +1,122 @@
+"""Sweeps that begin with what a network has learnt of sequences without classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lstm_sweep.models.data import labelled
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions.export import choose
+from lstm_sweep.search.actions.references import existing_store
+from lstm_sweep.search.driver.corpus_task import CorpusTask, kept_network
+from lstm_sweep.search.driver.tasks import task_kind_of_run
+from lstm_sweep.search.process import workdir
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.values.options import CORPUS
+from lstm_sweep.search.values.spec import UNLABELLED_SHARE, SweepSpec
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.dimension import Listed
+from lstm_sweep.spaces.space import Space
+
+#: shares of the unlabelled sequences on which the networks that learn them are scored, and tested
+VALIDATION, TEST = 0.05, 0.01
+#: fewest of them, and seed by which they are put in order
+FEWEST, SEED = 10, 0
+#: what varies among networks that learn unlabelled sequences, unless it is said of the others
+SPACE = {
+    "direction": Listed("direction", ("uni",)),
+    "learning_rate": Listed("learning_rate", (1e-3, 1e-2)),
+    "layers": Listed("layers", (1,)),
+    "layer_size": Listed("layer_size", (64, 128)),
+    "embedding_size": Listed("embedding_size", (32, 64)),
+    "sequence_length": Listed("sequence_length", (40,)),
+    "batch_size": Listed("batch_size", (32, 64)),
+}
+#: of what is said of the others, what holds for these, too
+SHARED = ("layers", "layer_size", "embedding_size")
+
+
+def with_network(settings: Settings, spec: SweepSpec) -> SweepSpec:
+    """The spec with a folder in place of the sweep or trial that its trials are to begin with."""
+    given = spec.pretrained
+    if given is None or Path(given).is_absolute():
+        return spec
+    store = existing_store(f"pretrained '{given}'", settings)
+    record = choose(store, given)
+    if task_kind_of_run(record.tags) is not CorpusTask:
+        raise InputError(
+            f"pretrained {given}: {record.id} does not predict symbols, expected a trial of a "
+            f"sweep with --task symbols, or a bundle of one"
+        )
+    return replace(spec, pretrained=str(kept_network(store, record)))
+
+
+def first_of(spec: SweepSpec, name: str) -> SweepSpec:
+    """The sweep over unlabelled sequences and those of training that comes before a sweep."""
+    assert spec.unlabelled
+    if spec.pretrained is not None:
+        raise InputError("unlabelled is given with pretrained: expected one of them")
+    if spec.minutes is None:
+        raise InputError("unlabelled is given without minutes: expected them, to take a share")
+    source = spec.source()
+    if source.has_lines:
+        raise InputError(
+            "unlabelled is given with symbols lines: expected a sweep over that log with --task "
+            "symbols, and its name with --pretrained"
+        )
+    symbols, known = labelled.training_texts(source)
+    texts = labelled.unlabelled_texts(source, spec.unlabelled)
+    if len(texts) < FEWEST:
+        raise InputError(
+            f"unlabelled {spec.unlabelled}: found {len(texts)} sequences, expected "
+            f"at least {FEWEST}"
+        )
+    order = np.random.default_rng(SEED).permutation(len(texts)).tolist()
+    validation, test = (max(1, round(share * len(texts))) for share in (VALIDATION, TEST))
+    parts = {
+        "test": [texts[one] for one in order[:test]],
+        "validation": [texts[one] for one in order[test : test + validation]],
+        "train": known + [texts[one] for one in order[test + validation :]],
+    }
+    with workdir.kept_folder() as (kept, scratch):
+        made = scratch / "data"
+        for part, lines in parts.items():
+            (made / part).mkdir(parents=True)
+            (made / part / "texts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        data = workdir.keep(made, kept, Path(spec.unlabelled).name)
+    own = [
+        field
+        for field in SHARED
+        if all(spec.space[field] != of[field] for of in presets.CLASS_SPACES.values())
+    ]
+    return SweepSpec(
+        data=str(data),
+        task=CORPUS,
+        symbols=symbols,
+        vocabulary=spec.vocabulary,
+        lower_case=spec.lower_case,
+        ends=False,
+        name=f"{name}-unlabelled",
+        space=Space({**SPACE, **{field: spec.space[field] for field in own}}),
+        trials=spec.trials,
+        minutes=UNLABELLED_SHARE * spec.minutes,
+        workers=spec.workers,
+        per_gpu=spec.per_gpu,
+        on=spec.on,
+        seed=spec.seed,
+        size_rule="off",
+        confirm_configs=0,
+    )
+
+
+def second_of(spec: SweepSpec, first: SweepSpec) -> SweepSpec:
+    """What comes after that, in the time that is left."""
+    assert spec.minutes and first.minutes
+    left = spec.minutes - first.minutes
+    return replace(
+        spec, minutes=left, unlabelled=None, pretrained=first.name, vocabulary=None,
+        name=first.name and first.name.removesuffix("-unlabelled"),
+    )  # fmt: skip
