@@ -36,6 +36,7 @@ LAUNCHED = {
         *("--confirm-configs", "1", "--confirm-seeds", "1", *TRIALS),
     ],
     "ids": ["--data", "ids", "--space", "space.yaml", "--set", "state=carried", *TRIALS],
+    "classes": ["--data", "sums.tsv", "--label", "0", "--space", "space.yaml", *TRIALS],
     "template": ["--template", "template.py", "--trials", "2"],
 }
 SPACE = "{layer_size: [8, 12], sequence_length: 16, dropout: {low: 0, high: 0.5}, epochs: 2}"
@@ -66,6 +67,10 @@ def write(version: str) -> None:
         (folder / "text.txt").write_text(text[:6_000], encoding="utf-8")
         lines = "\n".join(" ".join(str(n * n % 7 + 1) for n in range(k, k + 8)) for k in range(300))
         (folder / "ids" / "log").write_text(lines, encoding="utf-8")
+        sums = (
+            f"{('even', 'odd')[n * k % 2]}\t{n} times {k}" for n in range(20) for k in range(20)
+        )
+        (folder / "sums.tsv").write_text("\n".join(sums), encoding="utf-8")
         (folder / "space.yaml").write_text(SPACE, encoding="utf-8")
         template = Path(__file__).parents[1] / "templates" / "dense.py"
         shutil.copy(template, folder / "template.py")
@@ -116,6 +121,9 @@ def test_sweeps_go_on_and_their_networks_are_used(folder: Path) -> None:
     # on another kind of machine the bits may be others
     assert again.code in (0, 3) and again.json["epochs_compared"] == 2, again.err
     assert run("report", "template", cwd=folder).code == 0
+    assert run("export", "classes", "--to", "classifier", cwd=folder).code == 0
+    told = run("classify", "classifier", "--data", "sums.tsv", "--label", "0", cwd=folder)
+    assert told.code == 0 and "accuracy" in told.out, told.err
 
 
 if __name__ == "__main__":
