@@ -67,7 +67,7 @@ def keep(made: Path, kept: Path, name: str) -> Path:
     for file in sorted(one for one in made.rglob("*") if one.is_file()):
         digest.update(f"{file.relative_to(made)}\n".encode() + file.read_bytes())
     there = kept / f"{name}-{digest.hexdigest()[:8]}"
-    with contextlib.suppress(OSError):  # it is there
+    if not there.is_dir():
         made.rename(there)
     return there
 

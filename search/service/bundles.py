@@ -34,13 +34,18 @@ from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import API, Limits
 from lstm_sweep.search.service.uploads import check_free
 from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import MlflowStore
 
 Item = TypeVar("Item")
 
 #: what the lines of a request are called: their file, and their session if they name none
 LINES = "lines"
+#: times the bytes of the weights that a bundle takes while it is made: downloaded, the model, the
+#: formats beside it, and the zip file
+COPIES = 6
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,14 @@ class Bundles:
     ) -> dict[str, Any] | None:
         """Write the file of a bundle, and what is known of it beside it; the version it became."""
         self._drop_old()
-        check_free(self._folder, 0, self._limits)
+        taken = MlflowStore(self._store).bytes_of(record.run_id, WEIGHTS) * COPIES
+        if taken > self._limits.bundles_bytes:
+            raise ProblemError(
+                413,
+                f"trial {record.id}: its weights have {taken // COPIES:,} bytes, and a bundle "
+                f"takes {COPIES} times as many: expected at most {self._limits.bundles_bytes:,}",
+            )
+        check_free(self._folder, taken, self._limits)
         scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=self._folder))
         to, packed = scratch / f"{record.sweep}-{record.number}", scratch / "bundle.zip"
         try:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import logging
 import os
@@ -28,6 +29,7 @@ from anyio import CapacityLimiter, from_thread
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from typing_extensions import override
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
@@ -124,9 +126,10 @@ class Uploads:
         return receiver
 
     def reserve(self, receiver: Receiver, more: int) -> None:
-        """Let what a receiver has take so many bytes more of the disk."""
+        """Let what a receiver has take so many bytes more of the disk, or fewer."""
         with self._lock:
-            self._check_room(more)
+            if more > 0:
+                self._check_room(more)
             receiver.disk_bytes += more
 
     def take(self, receiver: Receiver, corpus: UploadedCorpus) -> UploadedCorpus:
@@ -206,8 +209,19 @@ class Receiver:
         self.disk_bytes = 0
         #: digests of files that are whole, by their path, and their bytes
         self._digests, self._bytes = dict[str, str](), 0
-        self._top = place / "content" / name if is_folder else place / "content"
-        self._top.mkdir(mode=0o700, parents=True)
+        #: bytes of the files of a form, which lie there until they are those of the corpus
+        self._held = 0
+        self._top = place / "content"
+
+    def name_it(self, name: str, *, is_folder: bool) -> None:
+        """Say what the corpus of a form is, of which nothing is written."""
+        check_name(name)
+        self.name, self._is_folder = name, is_folder
+
+    def hold(self, more: int) -> None:
+        self._uploads.check_size(self._held + more)
+        self._uploads.reserve(self, more)
+        self._held += more
 
     def write(self, path: str, content: Iterable[bytes]) -> int:
         """Write a file as it comes, `path` in the folder or its name; how many bytes it had."""
@@ -215,10 +229,14 @@ class Receiver:
         digest, size, most = hashlib.sha256(), 0, self._uploads.limits.files
         if len(self._digests) >= most:
             raise InputError(f"there are over {most:,} files, expected fewer")
-        self._uploads.reserve(self, 2 * BLOCK)  # the file, and the rest of its last block
+        target = self._top / (self.name if self._is_folder else "") / path
+        inside = (one for one in target.parents if one.is_relative_to(self._top))
+        folders = sum(not one.exists() for one in inside)
+        # the file, and the rest of its last block
+        self._uploads.reserve(self, (2 + folders) * BLOCK)
         try:
-            (self._top / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with (self._top / path).open("xb") as file:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with target.open("xb") as file:
                 for block in content:
                     size += len(block)
                     self._uploads.check_size(self._bytes + size)
@@ -241,6 +259,7 @@ class Receiver:
         """Take what has come as a corpus; `corpus_id` is that which its client has computed."""
         if not self._digests:
             raise InputError("there are no files, expected some")
+        self._uploads.reserve(self, -self._held)
         found = corpus_id_of(self.name, self._digests, is_folder=self._is_folder)
         if corpus_id not in (None, found):
             raise ProblemError(
@@ -281,7 +300,9 @@ def unpack(body: SentBody, receiver: Receiver) -> None:
                 content: Any = tar.extractfile(entry)
                 receiver.write(path, iter(partial(content.read, READ_BYTES), b""))
                 bounded.left = LONGEST_HEADERS
-    except (tarfile.TarError, UnicodeError) as error:
+    except InputError:
+        raise
+    except (tarfile.TarError, ValueError) as error:
         raise InputError(f"the tar file cannot be read: {error}") from None
     while body.read(READ_BYTES):  # padding
         pass
@@ -348,9 +369,9 @@ def receive_form(
     if kind != "multipart/form-data" or not boundary:
         raise ProblemError(415, "the body is no form with a file: expected multipart/form-data")
     with contextlib.ExitStack() as scratch:
-        container: Any = lambda **_: scratch.enter_context(  # noqa: E731
-            tempfile.TemporaryFile(dir=uploads.coming)
-        )
+        receiver = uploads.receive("form", owner, is_folder=False)
+        scratch.callback(receiver.close)
+        container: Any = lambda **_: scratch.enter_context(_Held(receiver))  # noqa: E731
         parser = MultiPartParser(
             container, FIELD_BYTES, buffer_size=FORM_BLOCK, max_form_parts=FORM_PARTS
         )
@@ -366,24 +387,36 @@ def receive_form(
             raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
         fields |= found.to_dict()
         if sent := [one for one in files.items(multi=True) if one[1].filename]:
-            fields["data"] = f"corpus:{_corpus_of(sent, uploads, owner).id}"
+            fields["data"] = f"corpus:{_corpus_of(sent, receiver).id}"
         elif place := fields.get("place", "").strip():
             fields["data"] = f"server:{place}"
 
 
-def _corpus_of(
-    sent: Sequence[tuple[str, FileStorage]], uploads: Uploads, owner: str
-) -> UploadedCorpus:
+class _Held(io.FileIO):
+    """A file of a form, which takes of the disk what its receiver may."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        descriptor, path = tempfile.mkstemp(dir=receiver.place)
+        super().__init__(descriptor, "r+")
+        Path(path).unlink()
+        self._receiver = receiver
+
+    @override
+    def write(self, block: Any) -> int:
+        self._receiver.hold(len(block))
+        return super().write(block)
+
+
+def _corpus_of(sent: Sequence[tuple[str, FileStorage]], receiver: Receiver) -> UploadedCorpus:
     names = [PurePath((file.filename or "").replace("\\", "/")).name or "data" for _, file in sent]
     is_folder = {field for field, _ in sent} == {FILES}
     if len(sent) > 1 and not is_folder:
         raise InputError("the form has a file beside others: expected one, or several sessions")
-    corpus = "sessions" if is_folder else names[0]
-    with contextlib.closing(uploads.receive(corpus, owner, is_folder=is_folder)) as receiver:
-        for name, (_, file) in zip(names, sent, strict=True):
-            if not receiver.write(name, iter(partial(file.stream.read, READ_BYTES), b"")):
-                raise InputError(f"file '{file.filename}': it is empty, expected a text")
-        return receiver.finish()
+    receiver.name_it("sessions" if is_folder else names[0], is_folder=is_folder)
+    for name, (_, file) in zip(names, sent, strict=True):
+        if not receiver.write(name, iter(partial(file.stream.read, READ_BYTES), b"")):
+            raise InputError(f"file '{file.filename}': it is empty, expected a text")
+    return receiver.finish()
 
 
 class _Blocks:

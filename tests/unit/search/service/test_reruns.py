@@ -23,6 +23,7 @@ from lstm_sweep.search.service.settings import Limits, Role, checked_roots, serv
 from lstm_sweep.search.service.supervisor import Supervisor
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tracking import MlflowStore
 from tests.drivers import child_of
 from tests.unit.search.service.test_supervisor import SWEEP, Time, supervisor_of
 
@@ -161,6 +162,16 @@ def test_a_bundle_of_which_nothing_is_known_is_not_there(tmp_path: Path, broken:
     for about, is_there in (('{"sha256": "00"}', True), (broken, False)):
         file.with_suffix(".json").write_text(about)
         assert bool(bundles._read(record, file)) == is_there
+
+
+def test_a_bundle_that_would_not_fit_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles = Bundles(tmp_path / "bundles", load(tmp_path, {}), Limits(bundles_bytes=1_000))
+    monkeypatch.setattr(bundles, "_record", lambda _: Mock(id="s/1", run_id="r", sweep="s"))
+    monkeypatch.setattr(MlflowStore, "bytes_of", lambda *_: 200)
+    with pytest.raises(ProblemError, match="takes 6 times as many: expected at most 1,000"):
+        bundles.make("s/1", "keras", unchecked=False)
 
 
 def test_the_folder_is_the_users_alone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -126,6 +127,18 @@ def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
         answer = launched(client, b"x" * 5_000)
         other = client.post("/launch", data={"data": "python-docs"})
     assert (answer.status_code, other.status_code) == (413, 415)
+
+
+def test_the_file_of_a_form_takes_room_as_it_comes(folder: Path) -> None:
+    limits = Limits(uploads_bytes=3_000_000, coming=1, free_bytes=0)
+    with browser(Place.in_folder(folder, limits=limits)) as client:
+        app: Any = client.app
+        uploads = app.state.site.uploads
+        assert launched(client, b"x" * 4_000_000).status_code == 507
+        with contextlib.closing(uploads.receive("x", "", is_folder=False)) as receiver:
+            receiver.hold(1)
+            assert launched(client, b"x").status_code == 429
+        assert not list(uploads.coming.iterdir())
 
 
 @pytest.mark.parametrize("end", ["\r\n", ""])
