@@ -57,12 +57,12 @@ class MemoryLimits:
 
     def _find_limits(self) -> None:
         as_much, trained = self._needs_as_much, self._trained
-        self.limits = [
-            one
-            for one in self._failed
-            if any(as_much(one.config, other) for other in trained)
-            and not any(as_much(other, one.config) for other in trained)
-        ]
+        self.limits = []
+        for one in self._failed:
+            is_bound = any(as_much(one.config, other) for other in trained)
+            is_bound &= not any(as_much(other, one.config) for other in trained)
+            if is_bound and not self.leaves_out(one.config):
+                self.limits.append(one)
 
     def leaves_out(self, config: Config) -> bool:
         return any(self._needs_as_much(config, limit.config) for limit in self.limits)

@@ -536,8 +536,9 @@ def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
         "data": SAMPLES, "space": PRESET_NAMES, "template": (), "unlabelled": (),
         **dict.fromkeys(FILES_BESIDE, ()),
     }  # fmt: skip
-    values, network = dict(given), str(given.get("pretrained", ""))
-    if folder and kinds.REFERENCE.fullmatch(network) and not (folder / network).is_dir():
+    values, network = dict(given), given.get("pretrained")
+    is_name = isinstance(network, str) and kinds.REFERENCE.fullmatch(network)
+    if folder and is_name and not (folder / str(network)).is_dir():
         del names["pretrained"]
     for name, others in names.items():
         path = values.get(name)
