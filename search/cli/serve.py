@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -47,6 +47,9 @@ from lstm_sweep.search.values.spec import ray_address
 FIRST_PORT = 8000
 #: seconds that open requests have to end once the service ends
 GRACE_S = 2
+#: seconds from the end of drivers and MLflow's server to that of the program, whatever requests
+#: still wait for
+AFTER_ALL_S = 4.0
 #: permissions that new files of a service with logins do not give: any to other users
 PRIVATE = 0o077
 
@@ -63,14 +66,14 @@ def serve(arguments: Namespace) -> int:
         arguments.host, arguments.port, FIRST_PORT, settings.allowed_hosts
     )
     stop_s = service_stop_s()
-    ends = list[threading.Thread]()
+    ends = _Ends()
     with contextlib.ExitStack() as stack:
         if _asks_login(arguments, bind):
             stack.callback(os.umask, os.umask(PRIVATE))  # that of drivers and MLflow's server too
             if said := _open_to_others(settings):
                 print(said, file=sys.stderr, flush=True)
         stack.enter_context(Shield(stop_s).up())
-        stack.callback(_end, ends)
+        stack.callback(ends.wait)
         cluster = ClusterSlots() if arguments.on == "ray" else None
         if cluster:
             cluster.start()
@@ -88,7 +91,7 @@ def serve(arguments: Namespace) -> int:
                 allow_code=arguments.allow_code,
             )
         )
-        ends.append(threading.Thread(target=service.drain))
+        ends.calls(service.drain)
         service.on_lost = lambda: os.kill(os.getpid(), signal.SIGTERM)
         mlflow, mlflow_url = None, settings.address.rstrip("/") if settings.is_server else None
         if not settings.is_server and not arguments.no_mlflow:
@@ -96,7 +99,7 @@ def serve(arguments: Namespace) -> int:
                 mlflow_server.HERE, None, further=settings.allowed_hosts
             )
             mlflow, mlflow_url = MlflowServer(settings, at, folder / "mlflow-process"), at.address
-            ends.append(threading.Thread(target=mlflow.close))
+            ends.calls(mlflow.close)
         http = http_settings(arguments, folder, bind, mlflow_url)
         open_only_below((http.folder / UPLOADS, *http.data_roots))
         app = create_app(service, http)
@@ -164,23 +167,38 @@ def _is_open_to_others(place: Path) -> bool:
         return False
 
 
-def _end(ends: Sequence[threading.Thread]) -> None:
-    """Let all end at once, and wait for it; a second signal changes nothing."""
-    with handled(lambda *_: None):
-        _begin(ends)
-        for one in ends:
+class _Ends:
+    """What is called, all at once, when the service ends."""
+
+    def __init__(self) -> None:
+        self._threads, self._begun = list[threading.Thread](), False
+        self._over = threading.Event()
+
+    def calls(self, call: Callable[[], None]) -> None:
+        self._threads.append(threading.Thread(target=call))
+
+    def begin(self) -> None:
+        if not self._begun:  # a second signal changes nothing
+            self._begun = True
+            for one in [*self._threads, threading.Thread(target=self._force, daemon=True)]:
+                one.start()
+
+    def wait(self) -> None:
+        with handled(lambda *_: None):
+            self.begin()
+            for one in self._threads:
+                one.join()
+        self._over.set()
+
+    def _force(self) -> None:
+        """End the program if a request still waits, as for a store that hangs."""
+        for one in self._threads:
             one.join()
+        if not self._over.wait(AFTER_ALL_S):
+            os._exit(DONE)
 
 
-def _begin(ends: Sequence[threading.Thread]) -> None:
-    for one in ends:
-        if one.ident is None:
-            one.start()
-
-
-def _run(
-    app: FastAPI, bind: BindAddress, ends: Sequence[threading.Thread], *, as_json: bool
-) -> int:
+def _run(app: FastAPI, bind: BindAddress, ends: _Ends, *, as_json: bool) -> int:
     config = uvicorn.Config(
         app,
         host=str(bind.ip),
@@ -204,7 +222,7 @@ def _run(
         def _end_all(self, *_: object) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # requests are broken off
             self.should_exit = app.state.site.feeds.closing = True
-            _begin(ends)
+            ends.begin()
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)

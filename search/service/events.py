@@ -249,7 +249,11 @@ class Feeds:
                 if not await is_allowed():
                     return
             try:
-                view = await self._view(name)
+                # a look that takes long, as of a store that hangs, keeps nobody from speaking
+                async with asyncio.timeout(CLOSING_S):
+                    view = await asyncio.shield(self._view(name))
+            except TimeoutError:
+                pass
             except NoSuchRunError:
                 return
             if self.closing or view.status["run_id"] != before.status["run_id"]:

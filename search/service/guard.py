@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import math
 import os
 import secrets
 import threading
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import cut, shown
@@ -159,10 +160,13 @@ class _Sending:
 
 
 def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
-    """`receive` that refuses a body that is too large or pauses for too long."""
-    most = limits.request_bytes
+    """`receive` that refuses a body that is too large or pauses for too long.
+
+    Without a login, all of it has as long as a pause may take.
+    """
+    most, until = limits.request_bytes, math.inf
     if scope["state"]["user"] is None:
-        most = limits.anonymous_bytes
+        most, until = limits.anonymous_bytes, time.monotonic() + limits.silence_s
     elif scope["path"].startswith(UPLOADS):
         most = limits.corpus_bytes + TAR_BYTES
     announced = Headers(scope=scope).get("content-length", "")
@@ -175,9 +179,11 @@ def _bounded(scope: Scope, receive: Receive, limits: Limits) -> Receive:
         if is_whole:  # only whether the client goes away is still to be told
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), limits.silence_s)
+            left_s = max(0.0, min(limits.silence_s, until - time.monotonic()))
+            message = await asyncio.wait_for(receive(), left_s)
         except TimeoutError:
-            said = f"{came} bytes have come, and no more for {limits.silence_s:g} s, expected all"
+            since = "within" if until < math.inf else "and no more for"
+            said = f"{came} bytes have come, {since} {limits.silence_s:g} s, expected all"
             raise HTTPException(408, said) from None
         came += len(message.get("body", b""))
         is_whole = not message.get("more_body", False)
@@ -290,20 +296,39 @@ class Audit:
 
 #: connections at once, beyond which requests are answered by 503
 MOST_CONNECTIONS = 700
-#: seconds within which the head of the first request of a connection has to come
+#: seconds within which the head of a request has to come; and within twice as many, at most, after
+#: an answer
 HEAD_S = 10.0
+#: looks in a row, one each `HEAD_S`, at which a client has taken nothing of its answer, at most
+MOST_UNREAD = 6
 
 
 class _Connection(H11Protocol):
-    """A connection that is ended unless it asks for something."""
+    """A connection that is ended unless it asks for something, and takes what it is answered."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.loop.call_later(HEAD_S, self._end_silent)
+        #: what was answered at the last look; an answer that is not whole is none
+        self._answered: RequestResponseCycle | None = None
+        self._taken, self._left, self._unread = 0, 0, 0
+        self.loop.call_later(HEAD_S, self._look)
 
-    def _end_silent(self) -> None:
-        if self.cycle is None:
+    def resume_writing(self) -> None:
+        self._taken += 1
+        super().resume_writing()
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        asks = self.cycle is not None and not self.cycle.response_complete
+        left = self.transport.get_write_buffer_size()
+        takes = self._taken or left < self._left or not left
+        self._unread = 0 if takes else self._unread + 1
+        if (self.cycle is self._answered and not asks) or self._unread > MOST_UNREAD:
             self.transport.abort()
+            return
+        self._answered, self._taken, self._left = None if asks else self.cycle, 0, left
+        self.loop.call_later(HEAD_S, self._look)
 
 
 #: options of `uvicorn.Config`

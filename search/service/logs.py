@@ -46,6 +46,11 @@ class Seldom:
         return True
 
 
+def old_of(file: Path) -> Path:
+    """Where what was in a log before it was begun anew is kept."""
+    return file.with_name(f"{file.name}.old")
+
+
 def last_line(file: Path) -> str:
     with contextlib.suppress(OSError), file.open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - 10_000))
@@ -58,7 +63,22 @@ def rotate(file: Path, most: int = LOG_BYTES) -> None:
     """Begin a log anew that has become too large; nobody else has it open."""
     with contextlib.suppress(FileNotFoundError):
         if file.stat().st_size >= most:
-            file.replace(file.with_name(f"{file.name}.old"))
+            file.replace(old_of(file))
+
+
+def cut_open_log(file: Path, most: int = LOG_BYTES) -> None:
+    """Begin a log anew that a process has open to append to; the last half of it is kept.
+
+    What the process writes just then may be lost.
+    """
+    with contextlib.suppress(OSError), file.open("r+b") as opened:
+        if opened.seek(0, os.SEEK_END) < most:
+            return
+        opened.seek(-most // 2, os.SEEK_END)
+        kept = old_of(file)
+        kept.touch(mode=0o600)
+        kept.write_bytes(opened.read())
+        opened.truncate(0)
 
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)

@@ -31,7 +31,7 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import STOP_WITHIN
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.jobs import LONGEST_NOTE, Reruns, write_note
-from lstm_sweep.search.service.logs import last_line, rotate
+from lstm_sweep.search.service.logs import cut_open_log, last_line
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.scheduler import QueuedJob, Turns, duration
 from lstm_sweep.search.service.settings import ServiceSettings
@@ -50,7 +50,7 @@ KILLED_AHEAD_S, TOLD_AHEAD_S = 8.0, 10.0
 #: drivers without slots that are kept, so that they go on at once; beyond that the one that waits
 #: for longest is ended
 MOST_IDLE = 4
-#: bytes of a log after which the next driver begins another, and logs that are kept
+#: bytes of the log of a driver, of which as much is kept again, and logs that are kept
 MOST_LOG_BYTES, MOST_LOGS = 4 << 20, 1_000
 #: suffixes of files: the one that is locked, which says what its process is and how far its sweep
 #: is, its quota, and its log
@@ -194,6 +194,7 @@ class Supervisor:
         self._end_hanging(now)
         for job in jobs:
             process = self.processes[job.run_id]
+            cut_open_log(self._file(job.run_id, LOG), MOST_LOG_BYTES)
             process.pid = self._pid_of(job, now)
             if process.pid is None and process.is_open:
                 self._note_end(job)
@@ -343,7 +344,6 @@ class Supervisor:
                 out, errors = map(files.enter_context, self.reruns.open(run_id))
             else:
                 command = [DRIVER, run_id, str(file), *(["ray"] if self._settings.cluster else [])]
-                rotate(self._file(run_id, LOG), MOST_LOG_BYTES)
                 out = errors = files.enter_context(self._file(run_id, LOG).open("ab"))
             write_note(lock, 0)  # no longer that of the process before
             child = subprocess.Popen(

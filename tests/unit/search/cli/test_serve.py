@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,6 +209,28 @@ def test_of_a_template_the_example_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert first == "registered: version 4 of m, not the champion: its loss is not below"
     assert curl.endswith("-d @request.json") and "serving_input_example.json" in last
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_request_that_waits_on_does_not_keep_the_program(
+    monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    called, forced = list[str](), threading.Event()
+
+    def end(code: int) -> None:
+        called.append(f"exit {code}")
+        forced.set()
+
+    monkeypatch.setattr(serve, "AFTER_ALL_S", 0.2)
+    monkeypatch.setattr(os, "_exit", end)
+    ends = serve._Ends()
+    ends.calls(lambda: called.append("drained"))
+    ends.begin()
+    ends.begin()
+    if waits:
+        assert forced.wait(20) and called == ["drained", "exit 0"]
+    ends.wait()
+    assert forced.wait(0.4) is waits and called[0] == "drained"
 
 
 def test_tokens_are_added_listed_and_revoked(tmp_path: Path) -> None:

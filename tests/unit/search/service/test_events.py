@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
@@ -238,6 +239,44 @@ def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
             await feeds.open("s")
 
     asyncio.run(run())
+
+
+def test_a_look_that_hangs_keeps_no_stream_from_speaking_nor_from_its_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PING_S", 0.02)
+    monkeypatch.setattr(module, "CLOSING_S", 0.05)
+    hangs, looks = threading.Event(), list[int]()
+
+    def look(*_: Any) -> SweepView:
+        looks.append(1)
+        assert len(looks) == 1 or hangs.wait(30)
+        return view_of(1)
+
+    monkeypatch.setattr(module, "look", look)
+
+    async def listen_on(feeds: Feeds, spoke: asyncio.Semaphore) -> None:
+        view = await feeds.open("s")
+        async for part in feeds.stream("s", view, allowed):
+            if part == module.PING:
+                spoke.release()
+        feeds.close("s")
+
+    async def run() -> None:
+        feeds, spoke = feeds_of(place), asyncio.Semaphore(0)
+        streams = asyncio.gather(*(listen_on(feeds, spoke) for _ in range(3)))
+        for _ in range(9):
+            await spoke.acquire()
+        assert len(looks) == 2
+        feeds.closing = True
+        await streams
+        assert not hangs.is_set()
+        hangs.set()
+
+    try:
+        asyncio.run(asyncio.wait_for(run(), 20))
+    finally:
+        hangs.set()
 
 
 def test_who_goes_away_is_forgotten_and_a_token_that_was_revoked_is_told_no_more(

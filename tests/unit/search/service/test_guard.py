@@ -9,11 +9,14 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 from starlette.responses import FileResponse, Response
 from starlette.testclient import TestClient
+from uvicorn.server import ServerState
 
 from lstm_sweep.search.service import guard as module
 from lstm_sweep.search.service import pages
@@ -276,6 +279,59 @@ def test_what_is_unexpected_is_told_to_the_log_alone(
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:lstm-sweep:problem:unexpected")
     assert "RuntimeError" not in answer.text and "RuntimeError" in caplog.text
     assert "hunter2" not in caplog.text + answer.text
+
+
+def test_a_body_without_a_login_has_so_long_in_all(workplace: Callable[[str], Path]) -> None:
+    place = Place.in_folder(workplace("slow"), limits=Limits(silence_s=0.5), asks_login=True)
+    with place.served() as url:
+        at = urlsplit(url)
+        with socket.create_connection((at.hostname, at.port), timeout=30) as one:
+            head = f"POST {API}/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n"
+            one.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+            one.settimeout(0.1)
+            answer = b""
+            for _ in range(89):
+                one.send(b"{")
+                with contextlib.suppress(TimeoutError):
+                    answer = one.recv(12)
+                    break
+            assert answer == b"HTTP/1.1 408"
+
+
+def test_a_second_request_without_its_end_does_not_hold_a_connection(
+    workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEAD_S", 0.3)
+    with Place.in_folder(workplace("second")).served() as url:
+        at = urlsplit(url)
+        with socket.create_connection((at.hostname, at.port), timeout=30) as one:
+            one.sendall(f"GET {API}/health HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT".encode())
+            with contextlib.suppress(ConnectionError):
+                while one.recv(65_536):
+                    pass
+
+
+def test_an_answer_that_nobody_takes_does_not_hold_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = list[Callable[[], None]]()
+    loop = Mock(call_later=lambda _, look: looks.append(look))
+    config = uvicorn.Config(lambda _: None)
+    one = module._Connection(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+    transport = Mock(is_closing=lambda: False, get_extra_info=lambda _: None)
+    one.connection_made(transport)
+    one.cycle = Mock(response_complete=False)
+
+    def looked(left: int) -> bool:
+        transport.get_write_buffer_size = lambda: left
+        looks.pop()()
+        return bool(transport.abort.called)
+
+    assert not any(looked(left) for left in (90, 80, 80, 80, 0, 0))
+    for _ in range(2 * module.MOST_UNREAD):
+        one.resume_writing()  # what was there was taken, and more came
+        assert not looked(90)
+    assert [looked(90) for _ in range(module.MOST_UNREAD + 1)][-2:] == [False, True]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nA: " + b"a" * 200_000])

@@ -18,7 +18,7 @@ from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.bundles import Bundles
 from lstm_sweep.search.service.guard import Audit
 from lstm_sweep.search.service.jobs import Reruns, Wanted
-from lstm_sweep.search.service.logs import Seldom, rotate
+from lstm_sweep.search.service.logs import Seldom, cut_open_log, old_of, rotate
 from lstm_sweep.search.service.settings import Limits, Role, checked_roots, service_folder
 from lstm_sweep.search.service.supervisor import Supervisor
 from lstm_sweep.search.store.faults import NoSuchRunError
@@ -215,7 +215,20 @@ def test_a_large_log_is_begun_anew_and_the_one_before_is_kept(tmp_path: Path) ->
     rotate(file, 11)
     assert file.exists()
     rotate(file, 10)
-    assert not file.exists() and file.with_name("a.jsonl.old").read_text() == "0123456789"
+    assert not file.exists() and old_of(file).read_text() == "0123456789"
+
+
+def test_a_log_that_a_process_writes_is_cut_while_it_does(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    with file.open("ab", buffering=0) as opened:
+        opened.write(b"x" * 90 + b"the end\n")
+        cut_open_log(file, 1000)
+        assert file.stat().st_size == 98
+        cut_open_log(file, 98)
+        opened.write(b"more\n")
+    assert file.read_bytes() == b"more\n"  # and no hole before it
+    assert old_of(file).read_bytes() == (b"x" * 90 + b"the end\n")[-49:]
+    assert old_of(file).stat().st_mode & 0o077 == 0
 
 
 def test_the_lists_of_changes_and_refusals_are_bounded_and_apart(
