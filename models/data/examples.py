@@ -138,12 +138,12 @@ class Read:
 
     def check(self) -> None:
         """Refuse data of which too many are left out, and those of one class."""
-        for kind, expected in (("unlabelled", "a label"), ("empty", "a text")):
+        for kind, expected in (("unlabelled", "label"), ("empty", "text")):
             missing = getattr(self, kind)
             if missing > MOST_MISSING * (missing + len(self.labels)):
                 raise InputError(
-                    f"{self.places[kind]}: found none of {expected}, as in {missing:,} of "
-                    f"{missing + len(self.labels):,} sequences, expected {expected} in each"
+                    f"{self.places[kind]}: found no {expected}, as in {missing:,} of "
+                    f"{missing + len(self.labels):,} sequences, expected a {expected} in each"
                 )
         if len(self.classes) < 2:
             found = ", ".join(map(told, self.classes)) or "none"

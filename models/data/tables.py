@@ -103,7 +103,8 @@ class Columns:
         if wanted.isdecimal() and len(wanted) < 9 and int(wanted) < len(columns):
             return int(wanted)
         near = nearest(wanted, columns) if named and not is_confined() else ""
-        has = _listed(columns) if named else f"{len(columns)} columns, numbered from 0"
+        count = f"{len(columns)} columns, numbered from 0"
+        has = f"{_listed(columns)}, or a number: it has {count}" if named else count
         found = f"{place}: --{field} is {shown(wanted)}: it has no such column"
         raise InputError(f"{found}, expected one of {has}{near and f'; {near}'}")
 
@@ -178,7 +179,7 @@ def checked_text(place: str, text: str) -> str:
     """A text that is not too long, and has no NUL byte."""
     if len(text) > LONGEST_TEXT:
         raise InputError(
-            f"{place}: found a text of {len(text):,} characters, expected at most {LONGEST_TEXT:,}"
+            f"{place}: found a text of over {LONGEST_TEXT:,} characters, expected at most so many"
         )
     if "\0" in text:
         raise InputError(f"{place}: found the byte 0x00, as binary files have, expected text")

@@ -241,16 +241,17 @@ REFUSED: list[tuple[dict[str, str] | dict[str, bytes], dict[str, Any], str]] = [
     ({"d/train.tsv": TSV, "d/test.tsv": TSV + "new\tx y\n"}, {},
      "d: class 'new' is in the test split only (1 sequences), expected some in train"),
     ({"a.tsv": "".join(f"{label}\t\n" for label, _ in ROWS)}, {},
-     "a.tsv:1: found none of a text, as in 60 of 60 sequences, expected a text in each"),
+     "a.tsv:1: found no text, as in 60 of 60 sequences, expected a text in each"),
     ({"a.tsv": TSV + "pos\t" + "long " * (1 << 20)}, {},
-     "a.tsv:61: found a text of 5,242,880 characters, expected at most 4,194,304"),
+     "a.tsv:61: found a text of over 4,194,304 characters, expected at most so many"),
     ({"a.tsv": "".join(f"{n}\tx\n" * 3 for n in range(10_000))}, {},
      "a.tsv: has over 1,000 classes, such as '1000', expected fewer"),
     ({"a.tsv": TSV + "".join(f"\t{text}\n" for _, text in ROWS)}, {},
-     "a.tsv:61: found none of a label, as in 60 of 120 sequences"),
+     "a.tsv:61: found no label, as in 60 of 120 sequences"),
     ({"a.tsv": TSV.replace("neg", "pos")}, {}, "a.tsv: has one class, 'pos', expected at least 2"),
     ({"a.tsv": "l\tt\n" + TSV}, {"label": "lable"},
-     "a.tsv: --label is 'lable': it has no such column, expected one of 'l', 't'"),
+     "a.tsv: --label is 'lable': it has no such column, expected one of 'l', 't', or "
+     "a number: it has 2 columns, numbered from 0"),
     ({"a.tsv": TSV}, {"text": "0"},
      "a.tsv: --label and --text name the same column, '0', expected two"),
     ({"a.tsv": TSV}, {"label": "7"},
@@ -277,7 +278,7 @@ REFUSED: list[tuple[dict[str, str] | dict[str, bytes], dict[str, Any], str]] = [
     ({"a": "1 2\n3 4\n", "by": "b x\n"}, {"labels": "by"},
      "by: names none of the sessions, expected names such as 'a, session 1'"),
     ({"a": "1 2\n" * 9, "by": "1 x\n2 y\n"}, {"labels": "by"},
-     "session a, session 3: found none of a label, as in 7 of 9 sequences"),
+     "session a, session 3: found no label, as in 7 of 9 sequences"),
 ]  # fmt: skip
 
 
