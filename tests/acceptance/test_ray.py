@@ -14,6 +14,7 @@ import pytest
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
+from tests.acceptance.test_class_sweep import DATA, SEARCH, write_rows
 from tests.cases import Place
 from tests.conftest import TINY, wait_until, write_text
 from tests.ray_cluster import RayCluster
@@ -104,6 +105,19 @@ def test_the_same_file_has_the_same_results_at_home_and_on_a_cluster(place: Plac
         rows = place.trials(engine)
         found.append([(row["config"], row["val_loss"], row["outcome"]) for row in rows])
     assert found[0] == found[1] and len(found[0]) == 2
+
+
+def test_classes_are_learned_on_a_cluster_as_at_home(place: Place) -> None:
+    write_rows(place.folder / "rows.tsv")
+    options = ("--trials", "2", "--confirm-configs", "0", "--prior", "off", "--halving", "off")
+    found = []
+    for engine in ("local", "ray"):
+        place.run(*DATA, "--name", engine, "--on", engine, *SEARCH, *options)
+        rows = place.trials(engine)
+        found.append([(row["config"], row["val_loss"], row["outcome"]) for row in rows])
+    assert found[0] == found[1] and len(found[0]) == 2
+    again = place.run("rerun", rows[0]["trial"], "--json").json
+    assert (again["verdict"], again["max_difference"]) == ("identical", 0)
 
 
 def left(cluster: RayCluster) -> set[int]:
