@@ -17,7 +17,6 @@ from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.served_model import NUMBERS
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, excerpt
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
@@ -59,17 +58,6 @@ def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
     return corpus
 
 
-def _write_network(store: Store, trial: Trial, alphabet: Alphabet, scratch: Path) -> Path:
-    """A folder below `scratch` with network, alphabet and config of a trial."""
-    folder = scratch / "network"
-    folder.mkdir()
-    weights = store.fetch(trial.run_id, f"{WEIGHTS}/{bundle.MODEL}", scratch)
-    weights.rename(folder / bundle.MODEL)
-    bundle.write_json(folder / bundle.ALPHABET, alphabet.to_dict())
-    bundle.write_json(folder / bundle.CONFIG, trial.config.to_dict())
-    return folder
-
-
 def kept_network(store: Store, record: TrialRecord) -> Path:
     """A folder among the user's data with the network of a trial, from which others begin.
 
@@ -78,7 +66,13 @@ def kept_network(store: Store, record: TrialRecord) -> Path:
     source, _ = reader.read_source(record)
     alphabet = load_same_corpus(source, record).alphabet
     with workdir.kept_folder() as (kept, scratch):
-        folder = _write_network(store, record, alphabet, scratch)
+        folder = scratch / "network"
+        folder.mkdir()
+        store.fetch(record.run_id, f"{WEIGHTS}/{bundle.MODEL}", scratch).rename(
+            folder / bundle.MODEL
+        )
+        bundle.write_json(folder / bundle.ALPHABET, alphabet.to_dict())
+        bundle.write_json(folder / bundle.CONFIG, record.config.to_dict())
         bundle.write_json(
             folder / bundle.METRICS, {"trial": record.id, "val_loss": record.best_loss}
         )
