@@ -139,12 +139,10 @@ def classify(
     threshold = _threshold(known, classes, wish)
     if isinstance(data, str):
         source = Source(data=data, text=text, label=label, labels=labels)
-        here = (
-            threading.current_thread() is threading.main_thread()
-        )  # where expressions have limits
-        new = (read_new if here else partial(forkserver.call, read_new))(
-            source, opened.alphabet, classes.names
-        )
+        # expressions have a limit of time in a main thread alone
+        is_main = threading.current_thread() is threading.main_thread()
+        read = read_new if is_main else partial(forkserver.call, read_new)
+        new = read(source, opened.alphabet, classes.names)
     else:
         new = _encoded(data, opened.alphabet)
     if (new.sequences.codes == UNKNOWN).all():

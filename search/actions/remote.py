@@ -444,7 +444,9 @@ class _Sent:
             fields["data"] = self._send(data, data)
         for name in FILES_BESIDE:
             path = str(fields.get(name, ""))
-            if path and not path.startswith(THERE) and not REFERENCE.fullmatch(path):
+            is_there = path.startswith(THERE)
+            is_name = name == "pretrained" and REFERENCE.fullmatch(path)
+            if path and not (is_there or is_name):
                 fields[name] = self._send(path, path)
         return fields
 

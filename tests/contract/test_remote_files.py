@@ -158,6 +158,13 @@ def test_a_service_tells_classes_by_a_bundle_that_it_makes(
         assert cli.main([*command, "--data", "odd.csv", "--server", address]) == 2
         printed.append(capsys.readouterr().err.splitlines()[-1])
     assert printed[:3] == printed[3:]
+    Path("new.txt").write_text("abc", encoding="utf-8")
+    Path("labels.csv").write_text("session,label\nnew.txt,good\n", encoding="utf-8")
+    for bundle in ("here", "s"):
+        command = ["classify", bundle, "--data", "new.txt", "--labels", "labels.csv", "--json"]
+        assert cli.main([*command, "--server", address]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[-1] == printed[-2]
     assert printed[2].startswith("lstm-sweep: odd.csv:5: found the class 'strange'")
 
 
