@@ -5,18 +5,43 @@ from __future__ import annotations
 import _thread
 import ast
 import importlib
+import json
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 
 import lstm_sweep as ls
+from lstm_sweep import _tables
 from lstm_sweep._launch import settings_of
-from lstm_sweep._sweep import drive
+from lstm_sweep._sweep import Sweep, drive, observer_of
+from lstm_sweep.models.config import FIELDS, TrialConfig
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.detection import Rule
+from lstm_sweep.search.actions.inference import GenerationRequest
+from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.sweeps import SweepTrials
+from lstm_sweep.search.cli.progress import Lines, NotebookTable
+from lstm_sweep.search.driver.state import SILENT, SweepState
 from lstm_sweep.search.process.signals import Interrupts
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.values.spec import MAY_CHANGE, SweepSpec
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
+from tests.fakes import ScriptedEngine
+from tests.states import with_trials
+from tests.sweeps import LOSSES, PLAIN
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -105,3 +130,391 @@ def test_a_store_is_a_folder_or_an_address(
 def test_other_stores_are_refused(folder: Path, store: str) -> None:
     with pytest.raises(ls.InputError, match="expected"):
         settings_of(store)
+
+
+# Whatever a Python caller gets wrong is an `InputError` of one line
+
+
+#: rates for a ladder
+RATES: Any = {"learning_rate": [0.1, 0.01, 0.001]}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the finished sweep `s`, and a text to train on."""
+    swept = tmp_path_factory.mktemp("python")
+    (swept / "book.txt").write_text("abcdefgh " * 400, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine(LOSSES))
+        ls.launch(store=swept, **fields(swept, name="s", trials=3))
+    return swept
+
+
+def fields(swept: Path, **more: Any) -> Any:
+    """Arguments of a small sweep."""
+    space = {"layers": 1, "layer_size": [4, 8], "sequence_length": 10, "epochs": 2}
+    given = {"data": swept / "book.txt", "space": space, "size_rule": "off", "targets": 50}
+    return {**given, **PLAIN, **more}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ls.Model:
+    """The model of a template, whose network predicts no symbols."""
+    return ls.load(template_bundle(tmp_path_factory.mktemp("bundle")))
+
+
+def template_bundle(swept: Path) -> Path:
+    (swept / "config.json").write_text('{"units:3": 4}', encoding="utf-8")
+    (swept / "metrics.json").write_text('{"trial": "mine/3", "loss": 0.5}', encoding="utf-8")
+    (swept / "model.keras").write_bytes(b"weights")
+    return swept
+
+
+Call = Callable[[Path, Any], object]
+
+BAD_CALLS: dict[str, Call] = {
+    # what has a wrong value
+    "launch: a name that is taken": lambda f, m: launch(f, name="s", trials=3),
+    "launch: a size rule that admits nothing": lambda f, m: launch(
+        f, size_rule="reject", size_low=1e9, size_high=2e9
+    ),
+    "launch: no such engine": lambda f, m: launch(f, on="moon"),
+    "launch: no such field": lambda f, m: launch(f, trails=3),
+    "sweep: none": lambda f, m: ls.sweep("t", store=f),
+    "trial: none": lambda f, m: sweep(f).trial(99),
+    "trial: of no sweep": lambda f, m: sweep(f).trial("x" * 40),
+    "trial: no such run": lambda f, m: sweep(f).trial("abcd"),
+    "resume: a template": lambda f, m: sweep(f).resume(trials=9, template="mine.py"),
+    "export: a folder with something in it": lambda f, m: trial(f).export(f),
+    "export: a file": lambda f, m: trial(f).export(f / "book.txt" / "x"),
+    "export: no such format": lambda f, m: trial(f).export(f / "new", format="onnxx"),
+    "rerun: no such engine": lambda f, m: trial(f).rerun(on="moon"),
+    "rerun: no such field": lambda f, m: trial(f).rerun(set={"layer": 1}),
+    "rerun: a template": lambda f, m: trial(f).rerun(template="mine.py"),
+    "load: nothing": lambda f, m: ls.load(f / "nothing"),
+    "generate: of a template": lambda f, m: m.generate(),
+    "detect: of a template": lambda f, m: m.detect(f / "book.txt"),
+    "generate: length 0": lambda f, m: m.generate(length=0),
+    "generate: temperature below 0": lambda f, m: m.generate(temperature=-1.0),
+    "generate: not a number": lambda f, m: m.generate(temperature=float("nan")),
+    "detect: below 0": lambda f, m: m.detect("x", below=0.0),
+    "detect: no candidates": lambda f, m: m.detect("x", candidates=0),
+    # what has a wrong type
+    "store: a number": lambda f, m: ls.sweeps(store=wrong(5)),
+    "sweep: a number": lambda f, m: ls.sweep(wrong(5), store=f),
+    "load: a number": lambda f, m: ls.load(wrong(5)),
+    "trial: none given": lambda f, m: sweep(f).trial(wrong(None)),
+    "trial: half": lambda f, m: sweep(f).trial(wrong(2.5)),
+    "export: to a number": lambda f, m: trial(f).export(wrong(5)),
+    "export: format": lambda f, m: trial(f).export(f / "new", format=wrong(5)),
+    "export: unchecked": lambda f, m: trial(f).export(f / "new", unchecked=wrong("yes")),
+    "rerun: set": lambda f, m: trial(f).rerun(set=wrong("layers=1")),
+    "generate: prompt": lambda f, m: m.generate(wrong(5)),
+    "generate: length a fraction": lambda f, m: m.generate(length=wrong(2.5)),
+    "generate: length true": lambda f, m: m.generate(length=wrong(True)),
+    "generate: temperature a text": lambda f, m: m.generate(temperature=wrong("1")),
+    "request": lambda f, m: GenerationRequest(wrong(5), 5, 1.0, 1, 0),
+    "rule": lambda f, m: Rule(wrong("0.1")),
+    "detect: data": lambda f, m: m.detect(wrong(5)),
+    "detect: below a text": lambda f, m: m.detect("x", below=wrong("0.1")),
+    "detect: candidates a fraction": lambda f, m: m.detect("x", candidates=wrong(1.5)),
+} | {
+    f"resume: {name} is {value!r}": lambda f, m, name=name, value=value: sweep(f).resume(
+        **{name: value}
+    )
+    for name in MAY_CHANGE
+    if name != "name"
+    for value in ("x", [1], -1)
+}  # fmt: skip
+
+
+def wrong(value: object) -> Any:
+    """A value of another type than what is annotated."""
+    return value
+
+
+def launch(swept: Path, **more: Any) -> ls.Sweep:
+    return ls.launch(store=swept, **fields(swept, **more))
+
+
+def sweep(swept: Path) -> ls.Sweep:
+    return ls.sweep("s", store=swept)
+
+
+def trial(swept: Path) -> ls.Trial:
+    return sweep(swept).trial(1)
+
+
+@pytest.mark.parametrize("call", BAD_CALLS.values(), ids=BAD_CALLS)
+def test_it_is_told_in_one_line(swept: Path, model: ls.Model, call: Call) -> None:
+    with pytest.raises(InputError) as refused:
+        call(swept, model)
+    told = str(refused.value)
+    assert "\n" not in told and len(told) > 10
+
+
+# --- a template's model ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damaged", ["config.json", "metrics.json", "model.keras"])
+def test_a_damaged_model_of_a_template_is_refused(tmp_path: Path, damaged: str) -> None:
+    swept = template_bundle(tmp_path)
+    ls.load(swept)
+    (swept / damaged).unlink()
+    with pytest.raises(InputError, match=r"[Nn]o such file|has no alphabet"):
+        ls.load(swept)
+
+
+def test_the_trial_of_a_template_is_exported_as_its_kind_of_task_says(
+    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def export(reference: str, to: str, format: str, **more: Any) -> Any:
+        asked.append((to, format, more["unchecked"]))
+        Path(to).mkdir()
+        template_bundle(Path(to))
+        return type("Done", (), {"bundle": to, "version": None})
+
+    monkeypatch.setattr("lstm_sweep.search.actions.local.Local.export", staticmethod(export))
+    done = trial(swept).export(tmp_path / "best", unchecked=True)
+    assert asked == [(str(tmp_path / "best"), "keras", True)]
+    assert json.loads((done.folder / "config.json").read_text()) == done.config
+    with pytest.raises(InputError, match="expected a network that predicts symbols"):
+        done.generate()
+
+
+# What the Python API answers about trials: tables, and the best one
+
+
+STORE = Settings("sqlite:////none/mlflow.db", None, "test", "test")
+#: a row of `trials --json`
+ROW: dict[str, Any] = {
+    "trial": "docs/2", "run_id": "r", "status": "FINISHED", "outcome": "complete",
+    "phase": "search", "attempt": 1, "val_loss": 1.5, "best_epoch": 2, "epochs": 3,
+    "parameters": 10, "seed": 7, "config": TrialConfig(dropout=0.5).to_dict(),
+}  # fmt: skip
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_trials_are_a_row_each_and_fields_of_their_config_columns() -> None:
+    failed = ROW | {"trial": "docs/3", "outcome": None, "val_loss": None, "best_epoch": None}
+    table = _tables.trials([ROW, failed])
+    assert table.index.tolist() == ["docs/2", "docs/3"] and table.index.name == "trial"
+    assert [*table.columns] == [
+        *(name for name in ROW if name not in ("trial", "config")),
+        *(name if name != "epochs" else "config_epochs" for name in FIELDS),
+    ]
+    assert table.loc["docs/2", "epochs"] == 3
+    assert table.loc["docs/2", "config_epochs"] == TrialConfig().epochs
+    assert table["val_loss"].isna().tolist() == [False, True]
+    types = {name: str(kind) for name, kind in table.dtypes.items()}
+    assert types["best_epoch"] == types["layers"] == "Int64"
+    assert types["val_loss"] == types["dropout"] == "Float64"
+    assert types["outcome"] == types["direction"] == "string"
+
+
+@pytest.mark.parametrize(
+    "values, kind",
+    [
+        ([1, None], "Int64"),
+        ([1, 0.5], "Float64"),
+        ([True, False], "boolean"),
+        (["adam", None], "string"),
+        ([1, "adam"], "object"),
+        ([None], "object"),
+    ],
+)
+def test_hyperparameters_of_a_template_have_types_of_their_own(
+    values: list[object], kind: str
+) -> None:
+    table = _tables.trials([ROW | {"config": {"units:3": value}} for value in values])
+    assert str(table["units:3"].dtype) == kind
+    assert [None if pd.isna(one) else one for one in table["units:3"]] == values
+
+
+def test_a_curve_is_numbers_by_epoch() -> None:
+    epochs: list[dict[str, Any]] = [{"epoch": 1, "val_loss": 2.0}, {"epoch": 2, "val_loss": None}]
+    curve = _tables.curve(epochs, ["val_loss"])
+    assert curve.index.tolist() == [1, 2] and curve.index.name == "epoch"
+    np.testing.assert_equal(curve["val_loss"].to_numpy(), [2.0, np.nan])
+    nothing = _tables.curve([], ["train_loss", "val_loss"])
+    assert [*nothing.columns] == ["train_loss", "val_loss"] and len(nothing) == 0
+
+
+# --- questions ------------------------------------------------------------------------------------
+
+
+def record(loss: float | None) -> TrialRecord:
+    """A trial of sweep `docs` as it is read from the store."""
+    ended = Ended(Outcome.ERROR if loss is None else Outcome.COMPLETE)
+    return TrialRecord(
+        sweep="docs",
+        number=2,
+        config=TrialConfig(),
+        seed=0,
+        run_id="run",
+        ended=ended,
+        logged_loss=loss,
+        tags=Tags.of("run", {}),
+    )
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
+    """Makes sweeps in which these trials are found, and nothing else."""
+
+    def make(*records: TrialRecord, left_out: tuple[str, ...] = ()) -> Sweep:
+        listing = SweepTrials(records, left_out, baselines={"unigram": 3.0})
+        monkeypatch.setattr(Local, "trials", lambda self, name, top=None: listing)
+        status = SimpleNamespace(state="failed", why="10 trials in a row have failed")
+        monkeypatch.setattr(Local, "status", lambda self, name: status)
+        return Sweep("docs", Local(STORE))
+
+    return make
+
+
+def test_the_best_trial_is_the_first_with_a_loss(listed: Callable[..., Sweep]) -> None:
+    best = listed(record(1.0)).best
+    assert (best.id, best.number, best.val_loss, best.phase) == ("docs/2", 2, 1.0, "search")
+    assert best.bits_per_symbol == pytest.approx(1.4427, abs=1e-4)
+    assert best.config == TrialConfig().to_dict()
+    assert repr(best) == "<Trial docs/2: complete, val_loss 1.0000>"
+
+
+@pytest.mark.parametrize("records", [[], [record(None)]])
+def test_without_a_result_there_is_no_best_trial(
+    listed: Callable[..., Sweep], records: list[TrialRecord]
+) -> None:
+    with pytest.raises(ls.InputError, match=r"no trial with a result.*failed \(10 trials in a row"):
+        _ = listed(*records).best
+
+
+def test_of_runs_that_cannot_be_read_there_is_a_warning(listed: Callable[..., Sweep]) -> None:
+    with pytest.warns(UserWarning, match="left out: run x is damaged") as caught:
+        table = listed(record(1.0), left_out=("run x is damaged",)).trials()
+    assert len(table) == 1
+    assert caught[0].filename == __file__
+
+
+# A sweep in a notebook shows its progress, and the examples are notebooks
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+class Cell:
+    """The output of a notebook's cell."""
+
+    def __init__(self) -> None:
+        self.shown: list[dict[str, str]] = []
+        self.outputs = 0
+
+    def display(self, data: dict[str, str], *, raw: bool, display_id: bool) -> Cell:
+        """Make an output."""
+        self.outputs += 1
+        self.update(data, raw=raw)
+        return self
+
+    def update(self, data: dict[str, str], *, raw: bool) -> None:
+        """Change it."""
+        self.shown.append(data)
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
+    """That of a notebook in which this process is the kernel."""
+    found = Cell()
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=found.display))
+    return found
+
+
+def running(*losses: float, number: int = 2, ended: Ended | None = None) -> Trial:
+    """A trial of sweep `docs`."""
+    epochs = [{"val_loss": loss} for loss in losses]
+    return Trial(
+        sweep="docs", number=number, config=TrialConfig(layer_size=96), seed=0, run_id="run",
+        slot=Slot(0, core=0), rounds=epochs, ended=ended,
+    )  # fmt: skip
+
+
+def state(now: float = 0.0, **changes: Any) -> SweepState:
+    """A sweep of five trials, of which one has ended."""
+    done = running(1.5, 1.25, number=1, ended=Ended(Outcome.COMPLETE))
+    slot = Slot(0, core=0)
+    new = SweepState(
+        name="docs",
+        spec=SweepSpec(trials=5),
+        run_id="parent",
+        slots=(slot,),
+        baselines={"naive_bayes": 2.0},
+        now=now,
+        **changes,
+    )
+    return with_trials(new, [done], [running(1.75)])
+
+
+def test_outside_a_notebook_it_is_silent_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert observer_of(None) is SILENT and observer_of(False) is SILENT
+    lines = observer_of(True)
+    assert isinstance(lines, Lines)
+    lines.said("a line")
+    assert capsys.readouterr() == ("", "a line\n")
+
+
+def test_in_a_notebook_one_output_is_updated(cell: Cell) -> None:
+    assert observer_of(False) is SILENT
+    table = observer_of(None)
+    assert isinstance(table, NotebookTable)
+    table.said("corpus: <b>")
+    assert cell.outputs == 0
+    table.started(state(now=1.0))
+    table.update(state(now=1.1))  # too soon
+    table.update(state(now=2.0))
+    table.ended(state(now=2.1))
+    assert (cell.outputs, len(cell.shown)) == (1, 3)
+    assert "docs: 1 of 5 trials, best docs/1 1.2500" in cell.shown[1]["text/plain"]
+
+
+def test_the_table_has_what_runs_what_is_best_and_the_baselines(cell: Cell) -> None:
+    table = NotebookTable()
+    table.said("corpus: <b> & more")
+    table.started(state())
+    page = re.sub(r">\s+<", "><", cell.shown[0]["text/html"])
+    heads = re.findall(r"<th>([^<]*)</th>", page)
+    assert heads[0] == "running" and heads[len(heads) // 2] == "best that have ended"
+    first, second = re.findall(r"<tbody><tr>(.*?)</tr></tbody>", page)
+    assert first.startswith("<td>docs/2</td>") and first.endswith("<td>1/27</td><td>1.7500</td>")
+    assert second.startswith("<td>docs/1</td>") and second.endswith("<td>2/27</td><td>1.2500</td>")
+    assert "baselines: naive bayes 2.0000" in page
+    assert "corpus: &lt;b&gt; &amp; more" in page
+    assert '<progress value="1" max="5"' in page
+
+
+def test_no_secret_is_shown_in_a_notebook(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "PLANTED")
+    table = NotebookTable()
+    table.said("no answer: PLANTED")
+    table.started(state())
+    assert "no answer: ***" in cell.shown[0]["text/html"]
+
+
+# --- examples -------------------------------------------------------------------------------------
+
+
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.name)
+def test_an_example_is_python_without_outputs(file: Path) -> None:
+    notebook = nbformat.read(file, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        compile(cell.source, file.name, "exec")
+        assert cell.outputs == [] and cell.execution_count is None
+    assert len(cells) > 3

@@ -6,20 +6,27 @@ import bz2
 import gzip
 import io
 import lzma
+import os
+import subprocess
+import sys
 import tarfile
+import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstm_sweep.models.data import reader
+from lstm_sweep.models.data import corpus, reader, spool
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.sessions import read_sessions
-from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.data.source import Source, file_groups, open_data, open_only_below
+from lstm_sweep.models.data.spool import Spool
+from lstm_sweep.models.errors import InputError, NoRoomError
 from tests.unit.models.data.corpus_files import (
     TEXT,
     load_file,
@@ -223,3 +230,243 @@ def test_a_table_gets_a_hint_how_to_cut_a_column(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("1;2;3\n" * 40)
     with pytest.raises(InputError, match=r"cut -d';' -f2 > ids\.txt"):
         load(Source(data=str(tmp_path / "b.csv"), symbols="ids"))
+
+
+# Folders of session files, and links in them
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "around" / "data"
+    folder.mkdir(parents=True)
+    (folder / "b.txt").write_text("b")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.txt").write_text("a")
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in file_groups(folder)["all"]]
+
+
+def test_links_that_lead_outside_are_followed(data: Path, tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    (far / "deep").mkdir(parents=True)
+    (far / "deep" / "x.txt").write_text("x")
+    (tmp_path / "y.txt").write_text("y")
+    (data / "disk").symlink_to(far)
+    (data / "one.txt").symlink_to(tmp_path / "y.txt")
+    assert names(data) == ["b.txt", "disk/deep/x.txt", "one.txt", "sub/a.txt"]
+
+
+def test_what_is_reached_twice_counts_once_by_its_own_name(data: Path) -> None:
+    (data / "a-latest.txt").symlink_to("b.txt")
+    (data / "a-sub").symlink_to("sub")
+    (data / "zzz").symlink_to("sub")
+    assert names(data) == ["b.txt", "sub/a.txt"]
+
+
+def test_links_in_a_circle_end(data: Path, tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    far.mkdir()
+    (data / "self").symlink_to(data)
+    (data / "sub" / "up").symlink_to("..")
+    (data / "far").symlink_to(far)
+    (far / "back").symlink_to(data)
+    (far / "again").symlink_to(far)
+    (far / "z.txt").write_text("z")
+    assert names(data) == ["b.txt", "far/z.txt", "sub/a.txt"]
+
+
+@pytest.mark.parametrize("target", ["..", "/", "../.."])
+def test_a_link_to_a_folder_around_the_data_is_refused(data: Path, target: str) -> None:
+    (data / "sub" / "link").symlink_to(data / target)
+    with pytest.raises(InputError, match=r"sub/link: found a link to .*, which holds .*data"):
+        file_groups(data)
+
+
+def test_hidden_links_are_passed_over(data: Path) -> None:
+    (data / ".lock").symlink_to("nowhere")
+    (data / ".up").symlink_to("..")
+    assert names(data) == ["b.txt", "sub/a.txt"]
+
+
+def test_the_folder_itself_may_be_a_link_and_so_may_its_splits(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(data)
+    assert names(tmp_path / "link") == ["b.txt", "sub/a.txt"]
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    for name in ("train", "validation", "test"):
+        (splits / name).symlink_to(data)
+    assert {split: len(files) for split, files in file_groups(splits).items()} == {
+        "train": 2, "validation": 2, "test": 2,
+    }  # fmt: skip
+
+
+SECRET = "ghp_Abc123SECRET"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The folder below which alone data are opened; a secret is beside it."""
+    root = tmp_path / "root"
+    (root / "logs").mkdir(parents=True)
+    (root / "logs/a.txt").write_text("sun moon\n" * 200)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.txt").write_text(f"{SECRET}\n" * 200)
+    (root / "within").symlink_to(root / "logs")
+    open_only_below([tmp_path / "none", root])
+    return root
+
+
+def test_files_below_the_folders_are_read_links_within_them_included(root: Path) -> None:
+    for name in ("logs/a.txt", "within/a.txt"):
+        with open_data(root / name) as file:
+            assert file.read(3) == b"sun"
+    assert len(corpus.load(Source(data=str(root / "within"))).train)
+
+
+def replace_file(root: Path) -> None:
+    (root / "logs/a.txt").unlink()
+    (root / "logs/a.txt").symlink_to(root.parent / "out/a.txt")
+
+
+def replace_folder(root: Path) -> None:
+    (root / "logs").rename(root / "was")
+    (root / "logs").symlink_to(root.parent / "out")
+
+
+def replace_by_pipe(root: Path) -> None:
+    (root / "logs/a.txt").unlink()
+    os.mkfifo(root / "logs/a.txt")
+
+
+SWAPS = [replace_file, replace_folder, replace_by_pipe]
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_what_is_swapped_before_it_is_opened_is_refused(
+    root: Path, swap: Callable[[Path], None]
+) -> None:
+    swap(root)
+    with pytest.raises(InputError, match=r"leads out|found no file"):
+        open_data(root / "logs/a.txt")
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_what_is_swapped_between_the_check_and_the_opening_is_refused(
+    root: Path, swap: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = os.path.realpath
+
+    def swapped(path: Path) -> str:
+        real = find(path)
+        monkeypatch.setattr(os.path, "realpath", find)
+        swap(root)
+        return real
+
+    monkeypatch.setattr(os.path, "realpath", swapped)
+    with pytest.raises(InputError, match=r"leads out|found no file"):
+        open_data(root / "logs/a.txt")
+
+
+def test_files_elsewhere_are_refused_and_without_folders_all_are(root: Path) -> None:
+    elsewhere = root.parent / "out/a.txt"
+    with pytest.raises(InputError, match=r"'a\.txt': it leads out of the folders") as refused:
+        corpus.load(Source(data=str(elsewhere)))
+    assert str(root.parent) not in str(refused.value)
+    open_only_below([])
+    with pytest.raises(InputError, match="leads out"):
+        open_data(root / "logs/a.txt")
+
+
+@pytest.mark.parametrize(
+    "content", [f"1 2 3\n4 {SECRET}\n".encode(), b"1 2 3\n" + b"\xff" + SECRET.encode()]
+)
+def test_an_error_quotes_no_word_of_what_is_read_for_others(root: Path, content: bytes) -> None:
+    (root / "logs/a.txt").write_bytes(content * 100)
+    for symbols in ("ids", "auto"):
+        with pytest.raises(InputError, match=r"a\.txt:2: found another .*expected") as refused:
+            corpus.load(Source(data=str(root / "logs"), symbols=symbols))
+        assert SECRET not in str(refused.value)
+        assert "ff" not in str(refused.value)
+
+
+def test_what_is_said_of_a_corpus_quotes_no_word_either(root: Path) -> None:
+    assert "moon" not in corpus.load(Source(data=str(root / "logs"))).decided
+
+
+FEW, MANY = np.arange(200, dtype=np.uint8), np.arange(60_000, dtype=np.uint16)
+
+
+@pytest.fixture(params=[1 << 20, 1_000], ids=["in memory", "in a file"])
+def _kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "KEPT_BYTES", request.param)
+
+
+@pytest.mark.usefixtures("_kept")
+def test_a_large_spool_leaves_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    written = Spool()
+    written.append(MANY)
+    assert written.joined()[-1] == MANY[-1]
+    assert not list(tmp_path.iterdir())  # it has no name, so it goes even if the process is killed
+
+
+#: a file may have so many bytes, as on a disk that is full then
+ON_A_FULL_DISK = """
+import resource
+import numpy as np
+from lstm_sweep.models.data import spool
+from lstm_sweep.models.errors import NoRoomError
+
+for kept, most, joined in (500, 100, False), (500, 5_500, False), (500, 5_500, True):
+    spool.KEPT_BYTES = kept
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    written = spool.Spool()
+    try:
+        for _ in range(6):
+            written.append(np.zeros(1_000, np.uint8))
+        written.joined() if joined else list(written)
+    except NoRoomError as error:
+        print(error)
+    del written
+"""
+
+
+def test_a_full_disk_is_one_line() -> None:
+    """When codes go from memory to a file, or are read or joined with what was buffered."""
+    command = [sys.executable, "-c", ON_A_FULL_DISK]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    assert len(said) == 3
+    for line in said:
+        assert line.startswith(tempfile.gettempdir())
+        assert "File too large, expected room for all symbols of the data" in line
+    # closing the file fails too, and nobody needs to know
+    assert not done.stderr
+
+
+@pytest.mark.usefixtures("_kept")
+def test_without_a_folder_for_temporary_files_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/no/such/folder"])
+    written = Spool()
+    if len(MANY.tobytes()) <= spool.KEPT_BYTES:
+        written.append(MANY)  # that needs no folder
+    else:
+        with pytest.raises(NoRoomError, match="No usable temporary directory found"):
+            written.append(MANY)
+
+
+@pytest.mark.usefixtures("_kept")
+def test_blocks_are_read_in_order_as_often_as_wanted() -> None:
+    written = Spool()
+    for block in (FEW, MANY, FEW[:0], FEW[3:]):
+        written.append(block)
+    for _ in range(2):
+        found = list(written)
+        assert [block.dtype for block in found] == [np.uint8, np.uint16, np.uint8]
+        np.testing.assert_array_equal(np.concatenate(found), [*FEW, *MANY, *FEW[3:]])

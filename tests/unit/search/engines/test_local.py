@@ -1,3 +1,5 @@
+"""A stand-in for NVML, the library of NVIDIA's driver."""
+
 from __future__ import annotations
 
 import errno
@@ -10,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pynvml
@@ -32,7 +35,36 @@ from lstm_sweep.search.engines.local import (
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
-from tests.nvml import Gpu, replace_nvml
+
+
+@dataclass
+class Gpu:
+    """A GPU as NVML reports it."""
+
+    uuid: str
+    name: str = "NVIDIA H100"
+
+
+def replace_nvml(
+    monkeypatch: pytest.MonkeyPatch, gpus: Callable[[], Sequence[Gpu]]
+) -> Callable[[], int]:
+    """Let NVML report what `gpus` returns, or raises, at each initialization.
+
+    Returns how many times NVML is initialized and not shut down.
+    """
+    reported: list[Sequence[Gpu]] = []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    for name, function in {
+        "nvmlInit": lambda: reported.append(gpus()),
+        "nvmlShutdown": lambda: reported.pop(),
+        "nvmlDeviceGetCount": lambda: len(reported[-1]),
+        "nvmlDeviceGetHandleByIndex": lambda index: reported[-1][index],
+        "nvmlDeviceGetUUID": lambda gpu: gpu.uuid,
+        "nvmlDeviceGetName": lambda gpu: gpu.name,
+    }.items():
+        monkeypatch.setattr(pynvml, name, function)
+    return lambda: len(reported)
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import ray as ray_engine
-from lstm_sweep.search.engines import ray_cluster
+from lstm_sweep.search.engines import ray_agent, ray_cluster
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost, write_quota
 from lstm_sweep.search.engines.ray import RayEngine
-from lstm_sweep.search.engines.ray_agent import Hello, versions
-from lstm_sweep.search.engines.ray_cluster import AGAIN_S, Node
+from lstm_sweep.search.engines.ray_agent import (
+    Agent,
+    Bytes,
+    Hello,
+    KeptCheckpoint,
+    SharedCorpus,
+    digest,
+    read,
+    versions,
+    write,
+)
+from lstm_sweep.search.engines.ray_cluster import (
+    AGAIN_S,
+    Faults,
+    Node,
+    Wanted,
+    connect,
+    names_of,
+    slots_of,
+    wanted,
+)
 from lstm_sweep.search.engines.worker import CorpusTraining
-from lstm_sweep.search.values.trial import Device, Ended, Job, Outcome, Paused, Slot, Trial
+from lstm_sweep.search.values.trial import (
+    Computing,
+    Device,
+    Ended,
+    Job,
+    Outcome,
+    Paused,
+    Slot,
+    Trial,
+)
 
 NODE = Node("a", "one", cpus=2, gpus=0, all_cpus=2)
 
@@ -82,14 +116,14 @@ class Cluster:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     now = SimpleNamespace(s=1000.0)
     monkeypatch.setattr(ray_cluster, "time", SimpleNamespace(monotonic=lambda: now.s))
     return now
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, clock: Any) -> Cluster:
+def cluster(monkeypatch: pytest.MonkeyPatch, stopped_clock: Any) -> Cluster:
     made = Cluster()
     monkeypatch.setitem(sys.modules, "ray", made)
     monkeypatch.setattr(RayEngine, "_make", lambda engine, wanted: made.make(engine, wanted))
@@ -122,7 +156,7 @@ def heard(engine: RayEngine, stream: Stream, *said: object) -> list[tuple[Slot, 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["left out", "leaves"])
 def test_an_agent_that_begins_on_a_node_that_gets_no_trials_offers_none_before_it_does(
-    engine: RayEngine, cluster: Cluster, clock: Any, tmp_path: Path, leaves: bool
+    engine: RayEngine, cluster: Cluster, stopped_clock: Any, tmp_path: Path, leaves: bool
 ) -> None:
     slot, free = engine.slots
     wanted = engine._members[0].wanted
@@ -139,7 +173,7 @@ def test_an_agent_that_begins_on_a_node_that_gets_no_trials_offers_none_before_i
         heard(engine, cluster.trials[0], ended)
     assert engine.slots == ()
     assert (heard(engine, late, *hello), engine.slots) == ([], ())
-    clock.s += AGAIN_S
+    stopped_clock.s += AGAIN_S
     added = [at for at, event in engine.wait(0.0) if event == SlotAdded()]
     assert set(added) == (set() if leaves else {slot, free, *engine._members[1].slots})
 
@@ -203,3 +237,282 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
     assert list(engine.wait(0.0)) == [(slot, left)]
     assert (engine.slots, cluster.called) == ((), ["leave", "stop", "leave"])
     engine.close()
+
+
+# An agent without Ray and without workers, and what it keeps on its node
+
+
+COMPLETE = Ended(Outcome.COMPLETE)
+CORPUS = SharedCorpus("abc", ["a reference"])
+
+
+def of(content: bytes) -> Bytes:
+    return np.frombuffer(content, np.uint8)
+
+
+class Local:
+    """Stands in for `local`: trials end when they are stopped."""
+
+    started: list[Job]
+    fails: OSError | None
+
+    def __init__(self, slots: tuple[Slot, ...]) -> None:
+        self._events: list[tuple[Slot, Event]] = []
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing runs."""
+
+    def start(self, job: Job) -> None:
+        if self.fails:
+            raise self.fails
+        self.started.append(job)
+
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
+        self._events.append((slot, ended))
+
+    def wait(self, timeout_s: float) -> list[tuple[Slot, Event]]:
+        events, self._events = self._events, []
+        return events
+
+
+@dataclass
+class Place:
+    """An agent with a slot."""
+
+    agent: Agent
+    slot: Slot
+    folder: Path
+
+    def job(self, number: int = 0) -> Job:
+        trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=1)
+        training = CorpusTraining(Path("/of/the/driver"), Scoring(10, 0))
+        return Job(trial=trial, slot=self.slot, training=training, folder=Path("/of/the/driver/0"))
+
+    def train(
+        self, number: int, files: dict[str, Bytes] | None = None, corpus: SharedCorpus | None = None
+    ) -> Iterator[Event | KeptCheckpoint]:
+        return self.agent.train(number, self.job(number), files or {}, corpus, 0.0)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(ray_agent, "_end_with_parent", lambda parent: None)
+    monkeypatch.setattr(ray_agent, "LocalEngine", Local)
+    monkeypatch.setattr(Local, "started", [], raising=False)
+    monkeypatch.setattr(Local, "fails", None, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    agent = Agent("node", 1, on_gpus=False, root=tmp_path / "scratch")
+    return Place(agent, next(agent.run()).slots[0], tmp_path)
+
+
+def test_a_trial_runs_in_a_folder_of_the_agent_with_the_files_of_the_driver(place: Place) -> None:
+    place.agent.stop(1, COMPLETE)  # before it has come
+    place.agent.stop(1, Paused("the first call counts"))
+    assert [*place.train(1, {"checkpoint.npz": of(b"state")})] == [COMPLETE]
+    [job] = Local.started
+    assert job.checkpoint.read_bytes() == b"state" and place.folder in job.folder.parents
+    job.weights.write_bytes(b"weights")
+    found = {name: bytes(data) for name, data in place.agent.collect(place.slot).items()}
+    assert found == {"checkpoint.npz": b"state", "model.keras": b"weights"}
+    place.agent.stop(2, COMPLETE)
+    assert [*place.train(2)] == [COMPLETE]
+    assert not job.folder.exists() and place.agent.collect(place.slot) == {}
+
+
+def test_a_trial_begins_once_its_corpus_has_come(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came, full = threading.Event(), [True, False]
+
+    def get(reference: object) -> dict[str, Bytes]:
+        if full.pop(0):
+            raise OSError("No space left on device")
+        assert came.wait(60)
+        return {"corpus.json": of(b"{}")}
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=get))
+    monkeypatch.setattr(ray_agent, "COMPUTING_EVERY_S", 0.01)
+    reason = "its corpus did not come: OSError: No space left on device"
+    assert [*place.train(1, corpus=CORPUS)][-1] == Ended(Outcome.LOST, reason, unfinished=True)
+    stream = place.train(2, corpus=CORPUS)
+    assert next(stream) == Computing(), "or it would seem to hang"
+    came.set()
+
+    def stop() -> None:
+        while not Local.started:
+            time.sleep(0.01)
+        place.agent.stop(2, COMPLETE)
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert [*stream][-1] == COMPLETE
+    [job] = Local.started
+    wanted = place.folder / "scratch" / "corpora" / "abc"
+    assert job.training == replace(place.job().training, corpus=wanted)  # type: ignore[type-var]
+
+
+def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    trial = threading.Thread(target=list, args=(place.train(1),))
+    trial.start()
+    place.agent.end()
+    trial.join(60)
+    assert not trial.is_alive()
+    place.agent.leave()
+    assert [*(place.folder / "scratch" / "agents").iterdir()] == [] and exits == [0]
+
+
+def kept(root: Path) -> set[str]:
+    return {path.name for kind in ("agents", "corpora") for path in (root / kind).iterdir()}
+
+
+def refuse(folder: Path) -> None:
+    raise AssertionError("it was there already")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from lstm_sweep.search.engines.ray_agent import Scratch
+scratch = Scratch(Path(sys.argv[1]))
+scratch.corpus("abc", Path.mkdir)
+scratch.take_cores(1, [0])
+print(scratch.folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def broken_off(folder: Path) -> None:
+    """Write a part of a corpus, which is there as if the process had been killed meanwhile."""
+    folder.mkdir()
+    copy = folder.parent.with_name(f"{folder.parent.name}x")
+    shutil.copytree(folder.parent, copy)
+    (copy / "part").touch()
+    raise KeyboardInterrupt
+
+
+def test_files_travel_with_their_names_alone_and_appear_once_they_are_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = {"empty": of(b""), "odd": of(b"abcde"), "../out": of(b"abc")}
+    write(tmp_path / "there", sent)
+    found = {name: bytes(data) for name, data in read(tmp_path / "there").items()}
+    assert found == {"empty": b"", "odd": b"abcde", "out": b"abc"}
+    assert digest(read(tmp_path / "there")) == digest({k: of(v) for k, v in found.items()})
+    others = (found | {"odd": b"abcdf"}, {"other": b"abcde"}, {"odd": b"abcde"})
+    assert len({digest({k: of(v) for k, v in files.items()}) for files in others}) == 3
+
+    def fail(file: Path, data: Any) -> None:
+        file.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "there", {"odd": of(b"later")})
+    assert bytes(read(tmp_path / "there")["odd"]) == b"abcde"
+
+
+A = Node("a1", "a", cpus=4, gpus=0)
+B = Node("b1", "b", cpus=2, gpus=0)
+
+
+def slots(found: list[Wanted]) -> dict[str, int]:
+    return {one.node.name: one.slots for one in found}
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [(0, {}), (1, {"a": 1}), (3, {"a": 2, "b": 1}), (5, {"a": 3, "b": 2}), (9, {"a": 4, "b": 2})],
+)
+def test_so_many_slots_are_spread_over_the_nodes(missing: int, expected: dict[str, int]) -> None:
+    assert slots(wanted([A, B], missing, 1, gpus=False)) == expected
+
+
+def node(id: str, name: str, host: str = "host", address: str = "10.0.0.1") -> dict[str, Any]:
+    return {"NodeID": id, "NodeName": name, "NodeManagerHostname": host,
+            "NodeManagerAddress": address}  # fmt: skip
+
+
+def test_a_node_has_the_name_that_it_was_given_or_that_of_its_host() -> None:
+    nodes = [node("0123456789", "given"), node("abcdef0123", "10.0.0.1")]
+    assert names_of(nodes) == {"0123456789": "given", "abcdef0123": "host"}
+
+
+class Rayless:
+    """Stands in for Ray where there is no cluster."""
+
+    def __init__(self) -> None:
+        self.thread: threading.Thread | None = None
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **options: Any) -> None:
+        self.thread = threading.current_thread()
+        raise ConnectionError("Could not find any\n  running Ray instance.")
+
+
+def test_no_cluster_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    rayless = Rayless()
+    monkeypatch.setitem(sys.modules, "ray", rayless)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(InputError) as caught:
+        connect()
+    assert str(caught.value) == (
+        "--on ray: found no cluster that this machine can join as a driver (Could not find any "
+        "running Ray instance.), expected a node of one, as `ray start` makes it"
+    )
+    assert rayless.thread is not threading.main_thread(), "Ray would take over SIGTERM"
+
+
+def test_ray_that_is_not_installed_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"it needs ray, expected: pip install lstm-sweep\[ray\]"):
+        connect()
+
+
+def test_slots_are_counted_as_gpus_where_there_are_some_and_on_nodes_that_stay() -> None:
+    one, two = Node("a", "a", 0, 0, all_cpus=4), Node("b", "b", 1, 0, all_cpus=2)
+    leaving = Node("c", "c", 8, 0, all_cpus=8, leaving=True)
+    assert slots_of([one, two, leaving]) == 6
+    assert slots_of([one, Node("d", "d", 8, 1, all_gpus=2, all_cpus=8)]) == 2
+    assert slots_of([]) == 0
+
+
+class Clock:
+    """The time, as a test sets it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """The time."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(ray_cluster, "time", clock)
+    return clock
+
+
+def test_a_node_is_left_out_for_a_while_twice_as_long_each_time_up_to_a_limit(
+    clock: Clock,
+) -> None:
+    faults = Faults()
+    assert faults.left_out == ""
+    for delay in (2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 2000):
+        for _ in range(3):  # trials that fail at once count as one
+            faults.note("no room")
+        clock.now += delay - 0.1
+        assert faults.left_out == "its node is left out for a while: no room"
+        assert faults.again is (delay > 2.0)
+        clock.now += 0.1
+        assert faults.left_out == ""

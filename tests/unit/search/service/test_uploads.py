@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.actions.transfers import corpus_id_of
+from lstm_sweep.search.service import app as routes
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import Limits
+from lstm_sweep.search.service.site import DataNames
 from lstm_sweep.search.service.uploads import BLOCK, Receiver, UploadedCorpus, Uploads, unpack
+from tests.service_app import API, SPACE, Place, send_corpus, use_scripted_engines
 
 CONTENT = b"sun moon river " * 60
 
@@ -235,3 +242,212 @@ def test_what_cannot_be_read_at_the_start_is_kept_and_may_be_sent_again(
         assert (about.parent / "content" / "a.txt").read_bytes() == CONTENT
     assert send(again) == made and again.path_of(made.id).read_bytes() == CONTENT
     assert Uploads(folder, Limits()).corpora() == [made]
+
+
+BODY = b"sun moon river " * 200
+ID = corpus_id_of("a.txt", {"a.txt": hashlib.sha256(BODY).hexdigest()}, is_folder=False)
+PLACE = f"{API}/corpora/{ID}"
+KIND = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture
+def place(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Place:
+    use_scripted_engines(monkeypatch)
+    return Place.in_folder(workplace("corpora"), limits=Limits(request_bytes=2_000))
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[TestClient]:
+    with place.client() as client:
+        yield client
+
+
+def put(client: TestClient, content: Any = BODY, name: str = "a.txt", **headers: str) -> Any:
+    return client.put(PLACE, params={"name": name}, content=content, headers=KIND | headers)
+
+
+def announced(client: TestClient, **more: Any) -> Any:
+    return client.post(f"{API}/corpora", json={"id": ID, "name": "a.txt", "bytes": 3_000} | more)
+
+
+def left_at(place: Place) -> list[str]:
+    return [one.name for one in (place.settings.folder / "uploads" / "coming").iterdir()]
+
+
+def test_a_file_is_announced_sent_searched_and_deleted(client: TestClient, place: Place) -> None:
+    assert announced(client).json() == {"id": ID, "data": f"corpus:{ID}", "is_there": False}
+    made = put(client)  # it has more bytes than other bodies may have
+    assert (made.status_code, client.get(PLACE).json()) == (201, made.json())
+    assert announced(client).json()["is_there"]
+    assert client.get(f"{API}/corpora").json() == {"corpora": [made.json()]}
+    body = {"data": made.json()["data"], "space": SPACE, "size_rule": "off", "trials": 1}
+    assert client.post(f"{API}/sweeps", json=body).json()["sweep"] == "a-1"
+    rerun = client.post(f"{API}/sweeps/a-1/trials/0/reruns").json()["id"]
+    refused = client.delete(PLACE)
+    assert refused.status_code == 409
+    assert "a rerun of trial 'a-1/0' needs it, which is queued" in refused.json()["detail"]
+    place.service._reruns.note_end(rerun, 0)
+    assert client.delete(PLACE).status_code == 204
+    assert client.get(PLACE).status_code == 404
+    assert left_at(place) == []
+
+
+def test_a_corpus_that_a_sweep_needs_is_kept_when_the_folder_has_moved(
+    client: TestClient, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(client)
+    link = place.settings.folder.with_name("before")
+    link.symlink_to(place.settings.folder)
+    data = str(link / "uploads" / "corpora" / ID / "content" / "a.txt")
+    waiting = SimpleNamespace(data=data, sweep="s", state="queued")
+    monkeypatch.setattr(routes, "unfinished", lambda home: [waiting])
+    refused = client.delete(PLACE)
+    assert (refused.status_code, "sweep 's' needs it" in refused.json()["detail"]) == (409, True)
+    waiting.data = str(link / "uploads" / "corpora" / ("0" * 32) / "content" / "a.txt")
+    assert client.delete(PLACE).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-tar"}, 422),
+        ({"name": "../a.txt"}, 422),
+        ({"name": ""}, 422),
+        ({"name": "x" * 201}, 422),
+        ({"content": BODY[::-1]}, 409),
+        ({"content": b""}, 409),
+    ],
+)
+def test_what_is_no_upload_is_refused_and_leaves_nothing(
+    place: Place, client: TestClient, given: dict[str, Any], status: int
+) -> None:
+    refused = put(client, **given)
+    assert refused.status_code == status and refused.json()["detail"]
+    assert client.get(f"{API}/corpora").json() == {"corpora": []}
+    assert left_at(place) == []
+
+
+@pytest.mark.parametrize("corpus_id", ["abc", "..%2F..%2Ftokens.json", ID.upper(), ID + "0"])
+def test_what_is_no_id_names_no_corpus(client: TestClient, corpus_id: str) -> None:
+    path = f"{API}/corpora/{corpus_id}"
+    sent = client.put(path, params={"name": "a.txt"}, content=BODY, headers=KIND)
+    assert {sent.status_code, client.get(path).status_code} <= {404, 422}
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(place: Place, client: TestClient) -> None:
+    def broken() -> Iterator[bytes]:
+        yield BODY[:100]
+        raise RuntimeError
+
+    assert put(client, broken()).status_code == 500
+    assert left_at(place) == []
+    assert send_corpus(client, BODY) == f"corpus:{ID}"
+
+
+# No request names a path of the machine, but below the folders that were given for it
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder of data, beside a secret."""
+    (tmp_path / "secret.txt").write_text("secret " * 100)
+    root = tmp_path / "data"
+    (root / "logs").mkdir(parents=True)
+    (root / "logs" / "a.txt").write_text("sun moon " * 100)
+    (root / "out").symlink_to(tmp_path / "secret.txt")
+    (root / "within").symlink_to(root / "logs")
+    (root / "mixed").mkdir()
+    (root / "mixed" / "a.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "template.py").write_text("")
+    return root
+
+
+@pytest.fixture
+def own_uploads(tmp_path: Path) -> Uploads:
+    return Uploads(tmp_path / "u", Limits())
+
+
+@pytest.fixture
+def names(own_uploads: Uploads, tmp_path: Path, root: Path) -> DataNames:
+    return DataNames(own_uploads, (tmp_path / "other", root), allow_code=False, store="x")
+
+
+def test_data_below_a_folder_are_found(names: DataNames, root: Path) -> None:
+    assert names.data("python-docs") == "python-docs"
+    for given in ("server:logs/a.txt", f"server:{root}/logs/a.txt", "server:within/a.txt"):
+        assert names.data(given) == str(root / "logs/a.txt")
+    assert names.spec_of({"data": "server:logs"}).data == str(root / "logs")
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["/etc/passwd", "logs/a.txt", "~", "", None, 5, ["a"], "file:///etc/passwd", "server:",
+     "server", "server:../secret.txt", "server:logs/../../secret.txt", "server:/etc/passwd",
+     "server:out", "server:mixed", "server:mixed/a.txt", "server:\0", "server:" + "x/" * 5000,
+     "server:~/x",      "server:none", "server:logs\ud800", "corpus", "http://x/"],
+)  # fmt: skip
+def test_data_elsewhere_are_refused(names: DataNames, given: object) -> None:
+    if given == "server:":  # the folder itself has a link that leads out of it
+        with pytest.raises(InputError, match="leads out of it"):
+            names.data(given)
+        return
+    with pytest.raises(InputError, match=r"^request: data is") as refused:
+        names.data(given)
+    assert "secret secret" not in str(refused.value)
+
+
+def test_nothing_is_learned_of_links_elsewhere(
+    names: DataNames, tmp_path: Path, root: Path
+) -> None:
+    for folder in (tmp_path, root):
+        (folder / "ring").symlink_to("ring")
+    with pytest.raises(InputError, match="no such file or folder below the folders"):
+        names.data("server:../ring")
+    with pytest.raises(InputError, match="Too many levels of symbolic links") as refused:
+        names.data("server:ring")
+    assert str(tmp_path) not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["corpus:", "corpus:../..", "corpus:" + "0" * 32])
+def test_a_corpus_that_was_not_uploaded_is_not_found(names: DataNames, given: str) -> None:
+    with pytest.raises(ProblemError) as refused:
+        names.data(given)
+    assert refused.value.status == 404
+
+
+def test_uploads_are_named_also_if_a_message_cuts_their_paths(
+    names: DataNames, own_uploads: Uploads, root: Path
+) -> None:
+    receiver = own_uploads.receive("n" * 150, "ann", is_folder=True)
+    receiver.write("words.txt", [b"sun moon " * 100])
+    corpus = receiver.finish()
+    receiver.close()
+    path = str(own_uploads.path_of(corpus.id))
+    elsewhere = f"{root}/logs/a.txt"
+    named = f"'corpus:{corpus.id}' or 'server:logs/a.txt'"
+    assert names.named(f"'{path}' or '{elsewhere}'") == named
+    assert names.data_named(elsewhere) == "server:logs/a.txt"
+    assert names.data_named(path) == "n" * 150
+    assert names.data_named("/home/ann/tunes") == "tunes"
+    assert names.data_named("python-docs") == "python-docs"
+    assert names.named(f"data {shown(path)}: is none") == f"data 'corpus:{corpus.id}': is none"
+    own_uploads.delete(corpus.id)
+    assert names.named(path) == f"corpus:{corpus.id}/content/{'n' * 150}"
+
+
+def test_code_is_refused_unless_it_is_allowed(names: DataNames, tmp_path: Path, root: Path) -> None:
+    with pytest.raises(ProblemError, match="--allow-code") as refused:
+        names.spec_of({"template": "server:template.py"})
+    assert refused.value.status == 403
+    allowing = DataNames(Uploads(tmp_path / "more", Limits()), (root,), allow_code=True, store="x")
+    with pytest.raises(InputError, match="template is '/etc/passwd'"):
+        allowing.spec_of({"template": "/etc/passwd"})
+    with pytest.raises(InputError, match=r"template\.py"):  # it is found, and is no template
+        allowing.spec_of({"template": "server:template.py"})
+
+
+def test_without_folders_there_are_none(tmp_path: Path) -> None:
+    names = DataNames(Uploads(tmp_path / "u", Limits()), (), allow_code=False, store="x")
+    with pytest.raises(InputError, match="without --data-root"):
+        names.data("server:logs")

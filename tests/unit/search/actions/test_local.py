@@ -1,0 +1,328 @@
+"""What is done with sweeps of a store."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import itertools
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.errors import InputError
+from lstm_sweep.search.actions import dry_run, export
+from lstm_sweep.search.actions.dry_run import SIZE_FIELDS
+from lstm_sweep.search.actions.lifecycle import named_changes, resumed_spec
+from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.references import DifferentSearchError
+from lstm_sweep.search.actions.rerun import (
+    TOLERANCE,
+    Comparison,
+    Rounds,
+    _check_comparable,
+    _check_proposed,
+    compare,
+)
+from lstm_sweep.search.driver.template_task import TemplateTask
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.faults import BadRunError
+from lstm_sweep.search.store.journal import spec_tags
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tags import Tags
+from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.spec import SweepSpec, read_spec
+from lstm_sweep.search.values.trial import Ended, Outcome
+from lstm_sweep.spaces import presets
+from lstm_sweep.spaces.space import with_settings
+from lstm_sweep.spaces.template.template import Template
+
+SETTINGS = ["layer_size=16,24,32", "layers=1,2", "epochs=4"]
+
+
+@pytest.fixture
+def spec(data: Path) -> SweepSpec:
+    """A sweep that suits the data."""
+    return read_spec(None, {"data": str(data), "trials": 20, "workers": 2}, SETTINGS)
+
+
+def test_it_says_what_a_sweep_would_do_and_creates_nothing(spec: SweepSpec, tmp_path: Path) -> None:
+    found = Local(load(tmp_path, {})).dry_run(spec)
+    assert not list(tmp_path.iterdir())
+    assert (found.slots, found.budget.trials) == (2, 20)
+    assert found.spec["targets"] != "auto" and found.spec["rounds_per_epoch"] != "auto"
+    assert found.refused is not None and 0 <= found.refused < 1
+    assert (
+        found.typical and found.budget.seconds and found.budget.seconds > found.typical.seconds > 0
+    )
+    assert found.typical.memory_bytes > 4 * found.typical.parameters
+    assert any(note.startswith("size rule") for note in found.notes)
+    shown = found.to_dict()
+    assert shown["budget"] == {"trials": 20, "seconds": round(found.budget.seconds, 1)}
+
+
+def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
+    settings = load(tmp_path, {})
+    short = Local(settings).dry_run(dataclasses.replace(spec, minutes=0.5))
+    long = Local(settings).dry_run(dataclasses.replace(spec, minutes=500.0))
+    assert short.budget.seconds == 30.0 and (short.budget.trials or 0) < 20
+    assert long.budget.trials == 20 and (long.budget.seconds or 1e9) < 60 * 500
+
+
+SIZES = ["direction=uni,bi", "layers=2,3", "layer_size=8..200", "embedding_size=0,4,300"]
+
+
+def test_networks_are_counted_as_if_each_was_judged(tmp_path: Path) -> None:
+    data = tmp_path / "book.txt"
+    data.write_text("a fox and the lazy dog. " * 2_000, encoding="utf-8")
+    spec = SweepSpec(data=str(data), space=with_settings(presets.DEFAULT, SIZES))
+    found = dry_run.size(spec)
+    axes = [spec.space[field].values() or [] for field in SIZE_FIELDS]
+    configs = [
+        TrialConfig.from_dict(dict(zip(SIZE_FIELDS, shape, strict=True)))
+        for shape in itertools.product(*axes)
+    ]
+    judged = [spec.rule().judge(one, found.alphabet, found.training_symbols) for one in configs]
+    assert found.structures == len(configs) == 2 * 2 * 193 * 3
+    assert 0 < found.admitted == sum(one.admitted for one in judged) < found.structures
+    sizes = [one.parameters for one in judged]
+    assert [one.parameters for one in found.networks] == [min(sizes), max(sizes)]
+
+
+# What `export` keeps of a bundle, and what not
+
+
+RECORD = TrialRecord(sweep="good", number=3, config=TrialConfig(), seed=1, tags=Tags.of("r", {}))
+
+
+def kept(to: Path, parity: dict[str, Any], *, unchecked: bool = False) -> dict[str, Any]:
+    """What comes of a bundle that was checked so far."""
+
+    def write(folder: Path, format: str) -> dict[str, Any]:
+        folder.mkdir()
+        (folder / "model.keras").write_text(format)
+        return {"parity": parity}
+
+    kind = mock.Mock(bundle_writer=lambda store, record: write)
+    with mock.patch.object(export, "task_kind_of_run", lambda tags: kind):
+        return export.write_bundle(mock.Mock(Store), RECORD, to, "keras", unchecked=unchecked)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, "the store has no inputs that its network was trained on"),
+        ({"not_loaded": "its network is not loaded (no layer Mean)"}, "no layer Mean"),
+    ],
+)
+def test_one_that_cannot_be_checked_is_kept_only_if_the_user_says_so(
+    tmp_path: Path, more: dict[str, str], why: str
+) -> None:
+    parity = {"max_difference": None, "windows": 0, **more}
+    with pytest.raises(InputError) as refused:
+        kept(tmp_path / "best", parity)
+    assert str(refused.value).startswith("trial good/3: ")
+    assert why in str(refused.value)
+    assert str(refused.value).endswith("expected --unchecked, to export it all the same")
+    assert list(tmp_path.iterdir()) == []
+    assert kept(tmp_path / "best", parity, unchecked=True)["parity"] == parity
+    assert (tmp_path / "best" / "model.keras").exists()
+
+
+@pytest.mark.parametrize("lacking", ["onnx", "onnxruntime"])
+def test_without_the_extra_it_is_said_how_to_get_it(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == lacking else find(name)
+    )
+    settings = Settings(f"sqlite:///{tmp_path / 'mlflow.db'}", None, "test", "test")
+    with pytest.raises(InputError) as refused:
+        Local(settings).export("s", str(tmp_path / "best"), format="onnx")
+    assert str(refused.value) == (
+        f"--format onnx: it needs {lacking}, expected: pip install lstm-sweep[onnx]"
+    )
+
+
+TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
+
+
+def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> None:
+    was = SweepSpec(data=str(data), name="s", minutes=3, ends=False, targets=100)
+    given = dataclasses.replace(was, trials=70, ends="auto", targets="auto")
+    changes: dict[str, Any] = {"keep": 2, "minutes": None}
+    assert resumed_spec(was, "s", changes, given) == dataclasses.replace(was, **changes)
+    with pytest.raises(DifferentSearchError, match="seed was 0, is 4"):
+        resumed_spec(was, "s", {}, dataclasses.replace(was, seed=4))
+    with pytest.raises(InputError, match="'seed' may not change"):
+        resumed_spec(was, "s", {"seed": 4}, None)
+
+
+def test_what_a_file_does_not_say_stays_as_it_was(data: Path) -> None:
+    own: dict[str, Any] = {
+        "trials": 200,
+        "minutes": 90,
+        "workers": 4,
+        "per_gpu": 2,
+        "max_failures": 3,
+        "keep": 20,
+    }
+    was = SweepSpec(data=str(data), name="s", on="inline", **own)
+    fields = {"data": str(data), "trials": 50, "minutes": None}
+    given = SweepSpec.from_mapping(fields, "test")
+    assert named_changes(fields, given) == {"trials": 50, "minutes": None}
+    assert resumed_spec(was, "s", {}, given) == was
+    now = resumed_spec(was, "s", named_changes(fields, given), given)
+    assert now == dataclasses.replace(was, trials=50, minutes=None)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_data_that_were_moved_are_the_same_if_their_content_is(
+    data: Path, tmp_path: Path, is_folder: bool
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        shutil.copy(data, folder / "a.txt")
+    old, new = (old, new) if is_folder else (old / "a.txt", new / "a.txt")
+    was = SweepSpec(data=str(old), name="s")
+    assert resumed_spec(was, "s", {}, SweepSpec(data=str(new), trials=9)).data == str(old)
+    (tmp_path / "new" / "a.txt").write_text("other", encoding="utf-8")
+    with pytest.raises(DifferentSearchError, match=f"data was {old}, is {new}"):
+        resumed_spec(was, "s", {}, SweepSpec(data=str(new)))
+    with pytest.raises(DifferentSearchError, match="is python-docs"):
+        resumed_spec(was, "s", {}, SweepSpec())
+
+
+def test_a_template_that_was_moved_is_the_same_if_its_text_is(tmp_path: Path) -> None:
+    specs = []
+    for name, more in (("a.py", ""), ("b.py", ""), ("c.py", "# another one\n")):
+        path = tmp_path / name
+        path.write_text(TEMPLATE.read_text(encoding="utf-8") + more, encoding="utf-8")
+        specs.append(SweepSpec.from_mapping({"template": str(path)}, "test"))
+    was, same, other = specs
+    assert resumed_spec(was, "s", {"trials": 9}, same) == dataclasses.replace(was, trials=9)
+    with pytest.raises(DifferentSearchError, match="template_digest was"):
+        resumed_spec(was, "s", {}, other)
+
+
+@pytest.mark.parametrize("more", [{}, {"sweep.phase": "rerun"}])
+def test_no_value_beyond_its_space_gets_into_a_template(
+    more: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def data():\n    return 1\ndef create_model(x):\n    return {{uniform(0, 1)}}\n"
+    )
+    template = Template.read(str(file))
+    [label] = template.hyperparameters
+    spec = SweepSpec(template=template, space=template.space(), name="s")
+
+    def run_with(tags: dict[str, str]) -> Any:
+        data = SimpleNamespace(tags={"sweep.name": "s"} | tags, params={}, metrics={})
+        return SimpleNamespace(
+            data=data,
+            info=SimpleNamespace(run_id="r", status="FINISHED", start_time=0, end_time=None),
+        )
+
+    store: Any = SimpleNamespace(run=lambda run_id: run_with(spec_tags(spec, "s")))
+    for value, fits in [(0.5, True), (1e9, False)]:
+        own = {"sweep.trial": "0", "sweep.phase": "search", "sweep.seed": "1"}
+        own |= {"sweep.config": json.dumps({label: value}), "mlflow.parentRunId": "p"}
+        record = reader.read_trial(run_with(own | TemplateTask(template).tags() | more))
+        if fits:
+            _check_proposed(store, record, str(file))
+            continue
+        with pytest.raises(BadRunError, match="expected a value of the sweep's space"):
+            _check_proposed(store, record, str(file))
+
+
+WAS: Rounds = [
+    {"loss": 3.0, "val_loss": 2.0},
+    {"loss": 2.0, "val_loss": 1.0},
+    {"loss": 1.5, "val_loss": 0.5},
+]
+#: what is within tolerance of 1, and what is not
+NEAR, FAR = 1.0 + TOLERANCE / 2, 1.0 - TOLERANCE * 2
+
+
+def changed(epoch: int, metric: str, value: float) -> Rounds:
+    """The first run with one other value."""
+    return [{**one, metric: value} if n == epoch else one for n, one in enumerate(WAS, start=1)]
+
+
+@given(
+    epochs=st.lists(
+        st.fixed_dictionaries({"loss": st.floats(0, 10), "val_loss": st.floats(0, 10)}), max_size=5
+    ),
+    cut_short=st.booleans(),
+)
+def test_any_run_is_identical_to_itself(epochs: Rounds, cut_short: bool) -> None:
+    assert compare(epochs, epochs, cut_short=cut_short).verdict == "identical"
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict", "difference", "first"),
+    [
+        (changed(2, "val_loss", NEAR), "within_tolerance", NEAR - 1, (2, "val_loss", 1.0, NEAR)),
+        (changed(2, "val_loss", FAR), "different", 1 - FAR, (2, "val_loss", 1.0, FAR)),
+        (changed(1, "loss", math.nan), "different", None, (1, "loss", 3.0, "nan")),
+        (changed(2, "loss", -math.inf), "different", None, (2, "loss", 2.0, "-inf")),
+        ([{"loss": 3.0}, *WAS[1:]], "different", None, (1, "val_loss", 2.0, None)),
+        (changed(2, "loss", math.inf), "different", None, (2, "loss", 2.0, "inf")),
+        (WAS[:2], "different", 0.0, (3, "epochs", 3, 2)),
+        ([*WAS, WAS[0]], "different", 0.0, (4, "epochs", 3, 4)),
+    ],
+)
+def test_the_first_difference_and_the_largest_are_told(
+    now: Rounds, verdict: str, difference: float | None, first: tuple[Any, ...]
+) -> None:
+    found = compare(WAS, now)
+    assert (found.verdict, found.max_difference) == (verdict, difference)
+    assert found.first_difference == dict(zip(("epoch", "metric", "was", "is"), first, strict=True))
+    json.dumps(vars(found), allow_nan=False)
+
+
+@pytest.mark.parametrize("was, now", [(None, 0.5), (0.5, None)])
+def test_a_result_against_none_is_different(was: float | None, now: float | None) -> None:
+    found = compare(WAS, WAS, returned=(was, now))
+    assert (found.verdict, found.max_difference) == ("different", None)
+    assert found.first_difference == {"epoch": 3, "metric": "loss", "was": was, "is": now}
+
+
+def test_an_infinite_metric_is_the_same_as_itself_alone() -> None:
+    infinite = changed(2, "loss", math.inf)
+    assert compare(infinite, infinite) == Comparison("identical", 3, 0.0, None)
+    found = compare(infinite, [WAS[0], {"val_loss": 1.0}, WAS[2]])
+    assert (found.verdict, found.max_difference) == ("different", None)
+    assert found.first_difference == {"epoch": 2, "metric": "loss", "was": "inf", "is": None}
+
+
+def test_a_run_that_was_cut_short_is_compared_as_far_as_it_went() -> None:
+    now = changed(2, "loss", 7.0)
+    assert compare(WAS[:2], now, cut_short=True).verdict == "different"
+    assert compare(WAS[:1], now, cut_short=True) == Comparison("identical", 1, 0.0, None)
+    assert compare(WAS, WAS[:2], cut_short=True).verdict == "different"
+
+
+def test_a_trial_without_a_round_to_compare_with_is_refused() -> None:
+    tags = Tags.of("r", {})
+    pruned = TrialRecord(
+        sweep="s", number=2, config=TrialConfig(), seed=1, tags=tags, ended=Ended(Outcome.PRUNED)
+    )
+    with pytest.raises(InputError, match="trial 's/2' was pruned before its first round: expected"):
+        _check_comparable(pruned, [], {})
+    _check_comparable(pruned, [{"val_loss": 1.0}], {})
+    _check_comparable(pruned, [], {"dropout": {"was": 0.0, "is": 0.5}})
+    _check_comparable(replace(pruned, ended=Ended(Outcome.LOST)), [], {})
