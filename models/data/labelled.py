@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ from lstm_sweep.models.data.reader import Noted, Words, smallest_type
 from lstm_sweep.models.data.sessions import labels_of, read_sessions
 from lstm_sweep.models.data.source import SAMPLES, SPLITS, Source, existing, told
 from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
-from lstm_sweep.models.data.tables import suffix_of
+from lstm_sweep.models.data.tables import Row, suffix_of
 from lstm_sweep.models.errors import InputError, cut, one_of, plain, shown
 
 #: characters that are shown of a new sequence, at most
@@ -361,28 +361,46 @@ def _symbols(read: Read, values: Iterable[int]) -> Iterator[str | int]:
             yield texts[min(value, len(texts) - 1)]
 
 
-def training_texts(source: Source) -> tuple[str, list[str]]:
-    """What symbols are, and the training sequences as texts, of data that are no log."""
+class PlainTexts(NamedTuple):
+    """Sequences as texts, a space between words or ids."""
+
+    #: `chars`, `words` or `ids`
+    symbols: str
+    training: list[str]
+    unlabelled: list[str]
+    #: how many without classes are left out, since validation or test data have them, too
+    left_out: int
+
+
+def plain_texts(source: Source, unlabelled: str) -> PlainTexts:
+    """Training sequences of data that are no log, and those of a file or folder without classes."""
     read = of_sessions(source) if source.labels is not None else of_texts(source)
     symbols = [*map(str, _symbols(read, read.sequences.values))]
     codes = np.concatenate(list(read.sequences.blocks))
     between = "" if read.symbols == "chars" else " "
-    return read.symbols, [
-        between.join(symbols[code] for code in codes[begin : begin + length])
-        for begin, length, split in zip(
-            read.starts, read.lengths, drawn_splits(source, read), strict=True
-        )
-        if split == TRAIN
-    ]
-
-
-def unlabelled_texts(source: Source, unlabelled: str) -> list[str]:
-    """The texts of a file or folder of sequences without classes."""
+    training, held_out = list[str](), set[str]()
+    splits = drawn_splits(source, read)
+    for begin, length, split in zip(read.starts, read.lengths, splits, strict=True):
+        text = between.join(symbols[code] for code in codes[begin : begin + length])
+        if split == TRAIN:
+            training.append(text)
+        else:
+            held_out.add(text.strip())
     data = dataclasses.replace(source, data=unlabelled, label=None, group=None, labels=None)
-    path = existing(unlabelled)
+    path = existing(unlabelled, "unlabelled")
     if path.is_file() and not suffix_of(path):
         data = dataclasses.replace(data, text=None)
-    return [row.text for row in rows_of_new(data, path, Noted()) if not row.text.isspace()]
+    of_ids = encoder("ids", Words(list))
+
+    def symbols_of_text(row: Row) -> Iterable[str]:
+        if read.symbols == "words":
+            return alphabets.Words(source.lower_case).split(row.text)
+        return map(str, of_ids(row)) if read.symbols == "ids" else row.text
+
+    texts = [between.join(symbols_of_text(row)) for row in rows_of_new(data, path, Noted())
+             if not row.text.isspace()]  # fmt: skip
+    kept = [text for text in texts if text.strip() not in held_out]
+    return PlainTexts(read.symbols, training, kept, len(texts) - len(kept))
 
 
 def _known(

@@ -435,18 +435,19 @@ def _beside(path: Path) -> list[str]:
         return []
 
 
-def existing(data: str) -> Path:
-    """Return the path of a file or folder.
+def existing(data: str, field: str = "data") -> Path:
+    """Return the path of a file or folder that a field names.
 
     Raises:
         InputError: there is none at `data`.
     """
     path = _path(data)
     if not path.exists():
-        hint = nearest(path.name, [*SAMPLES, *_beside(path)])
+        samples = [*SAMPLES] if field == "data" else []
+        hint = nearest(path.name, [*samples, *_beside(path)])
+        none = f", and no sample ({', '.join(samples)})" if samples else ""
         raise InputError(
-            f"data {shown(data)}: no such file or folder, and no sample "
-            f"({', '.join(SAMPLES)}){f'; {hint}' if hint else ''}"
+            f"{field} {shown(data)}: no such file or folder{none}{f'; {hint}' if hint else ''}"
         )
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"data {shown(data)}: found a device or pipe, expected a file or folder")

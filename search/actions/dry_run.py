@@ -79,7 +79,7 @@ class DryRun(Document):
     def lines(self) -> Iterator[str]:
         """What a sweep would do, in lines for people: what matters most first."""
         yield "dry run: nothing is trained, and nothing is created"
-        yield f"takes: {self._takes()}"
+        yield f"takes: {self.takes()}"
         if typical := self.typical:
             yield (
                 f"a typical network: {plain(typical.config.headline())}, {typical.parameters:,} "
@@ -105,7 +105,7 @@ class DryRun(Document):
             yield f"  always: {', '.join(fixed)}"
         yield "--json has every option, as it is resolved"
 
-    def _takes(self) -> str:
+    def takes(self) -> str:
         """For how long, how many trials, and how many at once."""
         slots, seconds = self.slots, self.budget.seconds
         at_once = f"{slots} at once" if slots else "as many at once as the cluster has slots"
@@ -123,8 +123,13 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
     `most_slots` is how many trials run at once at most; None if only the engine says.
     """
     spec = read_here(spec)
+    before = list[str]()
     if spec.unlabelled:
-        spec = first_of(spec, spec.name or "sweep")
+        first, said = first_of(spec, spec.name or "sweep")
+        assert first.name and first.minutes and spec.minutes
+        earlier = dry_run(here, replace(first, name=None), most_slots)
+        before = [said, f"first {first.name} takes: {earlier.takes()}"]
+        spec = replace(spec, unlabelled=None, minutes=spec.minutes - first.minutes)
     spec = with_network(here.settings, spec)
     kind = task_kind(spec)
     on_cluster = spec.on == "ray"
@@ -152,7 +157,7 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
         refused=estimate.refused if estimate else None,
         typical=estimate.typical() if estimate else None,
         budget=estimate.budget(slots or 1) if estimate else Budget(spec.trials, limit_s(spec)),
-        notes=(*notes, *described(prior)),
+        notes=(*before, *notes, *described(prior)),
     )
 
 

@@ -114,8 +114,9 @@ def launch(
         store.prepare()
         if spec.name:
             references.check_free(store, spec.name)
-        first = first_of(spec, spec.name or references.free_name(store, data))
+        first, learnt = first_of(spec, spec.name or references.free_name(store, data))
         assert first.name
+        observer.said(learnt)
         more = (observer, interrupts, ray_address)
         if reader.find_sweep(store, first.name):  # this launch was broken off
             done = resume(here, first.name, {}, first, None, *more)

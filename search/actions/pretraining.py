@@ -23,8 +23,9 @@ from lstm_sweep.spaces.space import Space
 
 #: shares of the unlabelled sequences on which the networks that learn them are scored, and tested
 VALIDATION, TEST = 0.05, 0.01
-#: fewest of them, and seed by which they are put in order
-FEWEST, SEED = 10, 0
+#: fewest of them, symbols that the networks read at once, and seed by which sequences are put in
+#: order
+FEWEST, LENGTH, SEED = 10, 40, 0
 #: what varies among networks that learn unlabelled sequences, unless it is said of the others
 SPACE = {
     "direction": Listed("direction", ("uni",)),
@@ -32,7 +33,7 @@ SPACE = {
     "layers": Listed("layers", (1,)),
     "layer_size": Listed("layer_size", (64, 128)),
     "embedding_size": Listed("embedding_size", (32, 64)),
-    "sequence_length": Listed("sequence_length", (40,)),
+    "sequence_length": Listed("sequence_length", (LENGTH,)),
     "batch_size": Listed("batch_size", (32, 64)),
 }
 #: of what is said of the others, what holds for these, too
@@ -54,8 +55,11 @@ def with_network(settings: Settings, spec: SweepSpec) -> SweepSpec:
     return replace(spec, pretrained=str(kept_network(store, record)))
 
 
-def first_of(spec: SweepSpec, name: str) -> SweepSpec:
-    """The sweep over unlabelled sequences and those of training that comes before a sweep."""
+def first_of(spec: SweepSpec, name: str) -> tuple[SweepSpec, str]:
+    """The sweep over unlabelled sequences and those of training that comes before a sweep.
+
+    With it a line that says of which sequences.
+    """
     assert spec.unlabelled
     if spec.pretrained is not None:
         raise InputError("unlabelled is given with pretrained: expected one of them")
@@ -67,19 +71,23 @@ def first_of(spec: SweepSpec, name: str) -> SweepSpec:
             "unlabelled is given with symbols lines: expected a sweep over that log with --task "
             "symbols, and its name with --pretrained"
         )
-    symbols, known = labelled.training_texts(source)
-    texts = labelled.unlabelled_texts(source, spec.unlabelled)
-    if len(texts) < FEWEST:
-        raise InputError(
-            f"unlabelled {spec.unlabelled}: found {len(texts)} sequences, expected "
-            f"at least {FEWEST}"
-        )
+    symbols, known, texts, left_out = labelled.plain_texts(source, spec.unlabelled)
     order = np.random.default_rng(SEED).permutation(len(texts)).tolist()
-    validation, test = (max(1, round(share * len(texts))) for share in (VALIDATION, TEST))
+    sizes = [len(texts[one]) if symbols == "chars" else texts[one].count(" ") + 1 for one in order]
+    total, ends = np.cumsum(sizes), [0]
+    for share in (TEST, VALIDATION):  # each has some windows
+        enough = np.searchsorted(total, int(sum(sizes[: ends[-1]])) + LENGTH, side="right") + 1
+        ends.append(max(int(enough), ends[-1] + round(share * len(texts))))
+    if len(texts) < FEWEST or ends[-1] > len(texts):
+        raise InputError(
+            f"unlabelled {spec.unlabelled}: found {len(texts):,} sequences, {sum(sizes):,} "
+            f"symbols, that validation and test data lack, expected at least {FEWEST}, and some "
+            f"hundred symbols"
+        )
     parts = {
-        "test": [texts[one] for one in order[:test]],
-        "validation": [texts[one] for one in order[test : test + validation]],
-        "train": known + [texts[one] for one in order[test + validation :]],
+        "test": [texts[one] for one in order[: ends[1]]],
+        "validation": [texts[one] for one in order[ends[1] : ends[2]]],
+        "train": known + [texts[one] for one in order[ends[2] :]],
     }
     with workdir.kept_folder() as (kept, scratch):
         made = scratch / "data"
@@ -92,6 +100,9 @@ def first_of(spec: SweepSpec, name: str) -> SweepSpec:
         for field in SHARED
         if all(spec.space[field] != of[field] for of in presets.CLASS_SPACES.values())
     ]
+    said = f"unlabelled: {len(texts):,} sequences of {spec.unlabelled} are learnt first"
+    if left_out:
+        said += f"; {left_out:,} are left out, since validation or test data have them, too"
     return SweepSpec(
         data=str(data),
         task=CORPUS,
@@ -109,7 +120,7 @@ def first_of(spec: SweepSpec, name: str) -> SweepSpec:
         seed=spec.seed,
         size_rule="off",
         confirm_configs=0,
-    )
+    ), said  # fmt: skip
 
 
 def second_of(spec: SweepSpec, first: SweepSpec) -> SweepSpec:

@@ -79,6 +79,43 @@ def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
     assert long.budget.trials == 20 and (long.budget.seconds or 1e9) < 60 * 500
 
 
+ROWS = [f"{'ab'[n % 2]}\tit is {'ab'[n % 2] * 9} {n}" for n in range(60)]
+FEW = "found 10 sequences, 10 symbols, that validation and test data lack, expected at least 10"
+UNLABELLED: list[tuple[str, dict[str, Any], str]] = [
+    ("".join(f"{row[2:]}\n" for row in ROWS), {}, "48 sequences of {}/u are learnt first; 12 are"),
+    ("it is new\n" * 99, {}, "99 sequences of {}/u are learnt first"),
+    ("x\n" * 10, {}, f"unlabelled {{}}/u: {FEW}"),
+    ("", {}, "unlabelled {}/u: found 0 sequences"),
+    ("", {"minutes": None, "trials": 5}, "unlabelled is given without minutes"),
+    ("", {"pretrained": "s"}, "unlabelled is given with pretrained"),
+    ("", {"symbols": "lines", "label": None, "labels": "l"}, "unlabelled is given with symbols li"),
+    ("", {"unlabelled": "/none"}, "unlabelled '/none': no such file or folder"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "fields", "told"), UNLABELLED)
+def test_what_unlabelled_sequences_are_learnt_is_said_first(
+    content: str, fields: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    (tmp_path / "a.tsv").write_text("\n".join(ROWS), encoding="utf-8")
+    (tmp_path / "u").write_text(content, encoding="utf-8")
+    given: dict[str, Any] = {
+        "data": str(tmp_path / "a.tsv"),
+        "label": "0",
+        "symbols": "chars",
+        "minutes": 10.0,
+    }
+    spec = SweepSpec(**given | {"unlabelled": str(tmp_path / "u"), "size_rule": "off"} | fields)
+    try:
+        found = Local(load(tmp_path, {})).dry_run(spec)
+    except InputError as refused:
+        assert str(refused).startswith(told.format(tmp_path))
+    else:
+        assert told.format(tmp_path) in found.notes[0] and found.budget.seconds == 7 * 60
+        assert found.notes[1].startswith("first sweep-unlabelled takes: 3 minutes at most")
+
+
 SIZES = ["direction=uni,bi", "layers=2,3", "layer_size=8..200", "embedding_size=0,4,300"]
 
 
