@@ -413,9 +413,9 @@ class Evidence:
         labels: Labels,
         names: Sequence[str],
         baselines: Mapping[str, NDArray[np.floating]],
-        text_of: Callable[[int], str],
+        texts_of: Callable[[Sequence[int]], Sequence[str]],
     ) -> Self:
-        """Of the logits of a network and of baselines; `text_of` is asked for a few sequences."""
+        """Of the logits of a network and of baselines; `texts_of` is asked for a few sequences."""
         scores = Scores.of(logits, labels, names)
         compared = dict[str, tuple[Mapping[str, Estimate], Compared]]()
         for name, others in baselines.items():
@@ -427,7 +427,8 @@ class Evidence:
         places = np.flatnonzero(predicted != labels)
         surest = places[np.argsort(-sure[places], kind="stable")][:MOST_WRONG].tolist()
         wrong = tuple(
-            Wrong(text_of(k), names[labels[k]], names[predicted[k]], float(sure[k])) for k in surest
+            Wrong(text, names[labels[k]], names[predicted[k]], float(sure[k]))
+            for k, text in zip(surest, texts_of(surest), strict=True)
         )
         return cls(trial, scores, compared, wrong)
 

@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +88,8 @@ class Read:
     #: a hash of its content (none: it follows from its symbols), and of what stays in one split
     contents: array[int] = field(default_factory=lambda: array("Q"))
     units: array[int] = field(default_factory=lambda: array("Q"))
+    #: which row of all that were read it is; none of sessions
+    rows: array[int] = field(default_factory=lambda: array("q"))
     #: classes by their names, in the order of their first appearance or as given
     classes: dict[str, int] = field(default_factory=dict)
     #: sequences that have no label, and no symbols: how many, and where the first is
@@ -158,32 +160,34 @@ def _hash(text: str) -> int:
 # texts: a row of a table, or a file in the folder of its class
 
 
-def of_texts(source: Source) -> Read:
-    noted = Noted()
+def _rows(source: Source, noted: Noted) -> tuple[str, Columns, Iterator[tuple[int | None, Row]]]:
+    """What sequences and classes are, the columns of tables, and rows with their splits."""
     path = existing(source.data)
     columns = columns_of(source, path)
     folders = class_folders(path) if path.is_dir() and source.label is None else None
     if folders:
         about = "a file is a sequence, its folder is its class"
-        rows = _rows_of_folders(folders, noted)
         if beside := _unlabelled(path):
             about += f"; {', '.join(sorted(beside))} is left out, since it names no class"
-    else:
-        label = columns.label
-        about = (
-            f"a row is a sequence, its class is in column {shown(label)}"
-            if label
-            else ("a row is a sequence")
-        )
-        rows = _rows_of_tables(path, columns, noted)
+        return about, columns, _rows_of_folders(folders, noted)
+    about = "a row is a sequence"
+    if columns.label:
+        about += f", its class is in column {shown(columns.label)}"
+    return about, columns, _rows_of_tables(path, columns, noted)
+
+
+def of_texts(source: Source) -> Read:
+    noted = Noted()
+    about, columns, rows = _rows(source, noted)
     head = list(itertools.islice(rows, LOOKED_AT))
     symbols, why = _symbols(source, [row.text for _, row in head])
-    read = Read(path.name, symbols, f"{about}; {why}", groups=source.group is not None)
+    name = existing(source.data).name
+    read = Read(name, symbols, f"{about}; {why}", groups=source.group is not None)
     read.classes = {name: number for number, name in enumerate(columns.names)}
     read.numbered = bool(columns.names)
     read.words = Words(alphabets.Words(source.lower_case).split)
     encode = encoder(symbols, read.words)
-    for split, row in itertools.chain(head, rows):
+    for number, (split, row) in enumerate(itertools.chain(head, rows)):
         if row.label is None:
             read.left_out("unlabelled", row.place)
             continue
@@ -191,12 +195,20 @@ def of_texts(source: Source) -> Read:
             read.left_out("empty", row.place)
             continue
         read.add(codes, read.class_of(row.label), -1 if split is None else split)
+        read.rows.append(number)
         read.contents.append(_hash(row.text))
         read.units.append(read.contents[-1] if row.group is None else _hash(row.group))
     read.flush()
     read.check()
     read.about = "; ".join(filter(None, [read.about, str(noted)]))
     return read
+
+
+def texts_at(source: Source, places: Collection[int]) -> dict[int, str]:
+    """The texts of some rows, as they are given, by the places of `Read.rows`."""
+    _, _, rows = _rows(source, Noted())
+    last = max(places, default=-1) + 1
+    return {n: row.text for n, (_, row) in enumerate(itertools.islice(rows, last)) if n in places}
 
 
 def encoder(symbols: str, words: Words) -> Callable[[Row], NDArray[np.integer]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -9,7 +10,7 @@ import json
 import tempfile
 import threading
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -33,6 +34,7 @@ from lstm_sweep.models.data.examples import (
     of_sessions,
     of_texts,
     rows_of_new,
+    texts_at,
 )
 from lstm_sweep.models.data.log_lines import symbols_of
 from lstm_sweep.models.data.reader import Noted, Words, smallest_type
@@ -78,6 +80,8 @@ class LabelledCorpus:
     digest: str
     #: what symbols, classes and splits are, and why, for users
     decided: str
+    #: which row of the data each validation sequence is; None if they are no texts, or are opened
+    rows: NDArray[np.int64] | None = None
 
     def splits(self) -> dict[str, LabelledSplit]:
         """The three splits by name."""
@@ -143,11 +147,25 @@ def looks_labelled(source: Source) -> bool:
     return bool(class_folders(path)) or columns_of(source, path).label is not None
 
 
-def beginning(split: Split, number: int, alphabet: Alphabet, most: int) -> str:
-    """How a sequence begins, in one line of about `most` characters."""
-    begin = int(split.starts[number])
-    end = begin + min(most, int(split.session_lengths[number]))
-    return _beginning(alphabet.decode(split.codes[begin:end]), alphabet, most)
+def given_texts(
+    source: Source, corpus: LabelledCorpus, numbers: Sequence[int], most: int
+) -> list[str]:
+    """How validation sequences begin: as given if their texts are there still, else by symbols."""
+    alphabet, texts, split = corpus.alphabet, dict[int, str](), corpus.validation.sequences
+    ends = np.minimum(split.starts + most, split.starts + split.session_lengths)
+    codes = (split.codes[split.starts[one] : ends[one]] for one in numbers)
+    found = [_beginning(alphabet.decode(one), alphabet, most) for one in codes]
+    if corpus.rows is None:
+        return found
+    rows = corpus.rows[[*numbers]].tolist()
+    with contextlib.suppress(InputError):
+        texts = texts_at(source, {*rows})
+    symbols_of = alphabet.words.split if alphabet.words else list[str]
+    for place, row in enumerate(rows):
+        symbols = alphabet.decode(alphabet.encode(symbols_of(text := texts.get(row, ""))[:most]))
+        if _beginning(symbols, alphabet, most) == found[place]:
+            found[place] = cut(text, most)
+    return found
 
 
 def _beginning(symbols: Iterable[object], alphabet: Alphabet, most: int) -> str:
@@ -315,9 +333,13 @@ def _assembled(source: Source, read: Read, splits: NDArray[np.int8]) -> Labelled
     if alphabet.words:
         said.append(words_said(len(known), len(values), lower_case=source.lower_case))
     said += _alike(read, order, rows, labels, codes)
+    places = None
+    if read.rows and read.symbols != "ids":
+        places = np.array(read.rows)[order][rows[VALIDATION] : rows[TEST]]
     return LabelledCorpus(
-        read.name, alphabet, classes, train, validation, test, digest.hexdigest(), "; ".join(said)
-    )
+        read.name, alphabet, classes, train, validation, test, digest.hexdigest(),
+        "; ".join(said), places,
+    )  # fmt: skip
 
 
 def _in_order(read: Read, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Codes:

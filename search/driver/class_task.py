@@ -26,7 +26,7 @@ from lstm_sweep.models.config import (
     values_text,
 )
 from lstm_sweep.models.data.corpus import excerpt
-from lstm_sweep.models.data.labelled import LabelledCorpus, beginning, load_labelled
+from lstm_sweep.models.data.labelled import LabelledCorpus, given_texts, load_labelled
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
@@ -349,16 +349,12 @@ class ClassTask(LstmTask):
 
     @override
     def evidence(self, store: Store, best: Trial) -> classes.Evidence:
-        validation, alphabet = self.corpus.validation, self.corpus.alphabet
-        sequences, logits = validation.sequences, self._logits_of(store, best)
-
-        def text_of(number: int) -> str:
-            return beginning(sequences, number, alphabet, SHOWN)
-
+        labels = np.asarray(self.corpus.validation.labels)
         named = {one.name: one.logits for one in self._baselines if one.logits is not None}
         return classes.Evidence.of(
-            best.id, logits, np.asarray(validation.labels), self.corpus.classes, named, text_of
-        )
+            best.id, self._logits_of(store, best), labels, self.corpus.classes, named,
+            lambda numbers: given_texts(self.origin, self.corpus, numbers, SHOWN),
+        )  # fmt: skip
 
     @classmethod
     @override

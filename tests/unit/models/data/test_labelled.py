@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.labelled import (
     LabelledCorpus,
     LabelledSplit,
+    given_texts,
     load_labelled,
     looks_labelled,
     read_new,
@@ -206,6 +208,25 @@ def test_new_texts_are_read_by_the_alphabet_of_a_model(tmp_path: Path) -> None:
     ]
     assert read["a.tsv"].labels is not None and read["a.tsv"].labels.tolist() == [1, 0] * 30
     assert read["c"].labels is not None and read["c"].names[0] == "neg/1.txt"
+
+
+@pytest.mark.parametrize("rows", [ROWS, [("pos", ""), *ROWS]])
+def test_validation_texts_are_shown_as_given_while_they_are_there(
+    rows: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    file = write(tmp_path, {"a.jsonl": json_lines(rows)}) / "a.jsonl"
+    source = Source(data=str(file), label="label", symbols="words")
+    corpus = load_labelled(source)
+    numbers = [*range(len(corpus.validation))][::-1]
+    given = given_texts(source, corpus, numbers, 300)
+    assert {*given} <= {text for _, text in ROWS} and len({*given}) == len(numbers) == 6
+    write(tmp_path, {"a.jsonl": json_lines(ROWS[::-1])})
+    read = dataclasses.replace(corpus, rows=None)
+    assert given_texts(source, read, numbers, 300)[0].endswith(" <unk>")
+    for content in (json_lines([("pos", "anew")] * 60), "x"):
+        write(tmp_path, {"a.jsonl": content})
+        assert given_texts(source, corpus, numbers, 300) == given_texts(source, read, numbers, 300)
+    assert [one[:9] for one in given_texts(source, read, [0], 9)] == [given[-1][:9]]
 
 
 TEXT = "Don't panic: l’été — 3.14 नमस्ते 東京 cafe\u0301s\n"
