@@ -181,6 +181,8 @@ class Counts:
     #: records without a session, and without the field that is the symbol; they are left out
     no_session: int = 0
     no_symbol: int = 0
+    #: lines that are not, or not only, event ids
+    no_ids: int = 0
     #: lines that are longer than what is looked at
     cut: int = 0
     #: bytes that are no UTF-8, and those that are zero
@@ -193,6 +195,7 @@ class Counts:
             "headless": "{} lines that go on with no record are left out",
             "no_session": "{} records without a session are left out",
             "no_symbol": "{} records without the field are left out",
+            "no_ids": "{} lines that are no event ids, or very long, are left out",
             "cut": f"{{}} lines are cut to {LONGEST_LINE:,} characters",
             "replaced": "{} bytes that are not UTF-8 are read as U+FFFD",
             "nulls": "{} bytes 0x00 are left out",

@@ -492,6 +492,8 @@ def _session(row: Any, alphabet: int) -> Session:
 class Lines:
     """Finds symbols in the lines of a stream."""
 
+    sessions = 0  # that are lines
+
     def __init__(self, alphabet: Alphabet, file: str, set_timer: Callable[[float], float]) -> None:
         """`file` is the session of lines whose format names none; `set_timer` as `source.timer`."""
         assert alphabet.lines
@@ -505,6 +507,10 @@ class Lines:
         #: lines that were read, records whose symbol is unknown, and lines whose expressions took
         #: too long
         self.read = self.unmatched = self.too_long = 0
+
+    def parts(self, block: bytes, most: int) -> Iterator[tuple[list[Event], tuple[str, ...]]]:
+        """The symbols of some whole lines, with which no session ends."""
+        yield self.events(block), ()
 
     def events(self, block: bytes) -> list[Event]:
         """The symbols of some whole lines."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,16 +18,27 @@ import numpy as np
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
+from lstm_sweep.models.data.log_lines import Counts
+from lstm_sweep.models.data.reader import ID_DIGITS
 from lstm_sweep.models.data.source import timer
 from lstm_sweep.models.errors import InputError, check_range, check_switch, cut, shown, why_not
-from lstm_sweep.models.network.streaming import Judgement, Lines, Network, OpenSessions, Place
+from lstm_sweep.models.network.streaming import (
+    Event,
+    Judgement,
+    Lines,
+    Network,
+    OpenSessions,
+    Place,
+    Session,
+)
 from lstm_sweep.models.normality import Calibration
 from lstm_sweep.models.quality import ROUNDED
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions.detection import Alarms, drift, read_known, reason
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.process.tail import Pipe, Tail
+from lstm_sweep.search.process.tail import MOST_REST, Pipe, Tail
 
 #: seconds between two looks for silent sessions, and between two writes of a state, which takes
 #: this share of the time, at most
@@ -37,6 +49,8 @@ SAY_AGAIN_S = 60.0
 FEWEST_WATCHED, MOST_WATCHED = 200, 2_000
 #: format of a state, and bytes of it at most
 STATE_FORMAT, MOST_STATE = 1, 8 << 30
+#: an event id, and lines of ids that are read together
+ID, TOGETHER = re.compile(f"[0-9]{{1,{ID_DIGITS}}}"), 1_024
 #: upper bounds of p-values that are counted
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *(n / 10 for n in range(1, 11)))
 MOST_IDLE, MOST_OPEN = 30 * 86_400, 10_000_000
@@ -70,6 +84,50 @@ class Following:
                 )
 
 
+class Ids:
+    """Finds event ids in the lines of a stream, as `reader.read_ids` does in those of a file.
+
+    A line is a session, which ends with it; but as long as no line has had several ids, the stream
+    is one. Lines with anything else, or so long that they may have been cut, are left out.
+    """
+
+    too_long = 0
+
+    def __init__(self, alphabet: Alphabet, file: str, sessions: int) -> None:
+        """`sessions` is the number of lines that were sessions before."""
+        self._alphabet, self._file, self.sessions = alphabet, file, sessions
+        self.counts = Counts()
+        #: lines that were read, and ids that are unknown
+        self.read = self.unmatched = 0
+
+    def parts(self, block: bytes, most: int) -> Iterator[tuple[list[Event], list[str]]]:
+        """The ids of so many lines at a time, and the sessions that end with, or before, them."""
+        lines = block.decode(errors="replace").split("\n")
+        self.read += len(lines) - (not lines[-1])
+        events, ended = list[Event](), list[str]()
+        for line in lines:
+            ids = line.split()
+            if len(line) >= MOST_REST or not all(map(ID.fullmatch, ids)):
+                self.counts.no_ids += 1
+                continue
+            if len(ids) > 1 and not self.sessions:
+                yield events, [self._file]
+                events = []
+            name = self._file
+            if ids and (self.sessions or len(ids) > 1):
+                self.sessions += 1
+                name += f", session {self.sessions}"
+                ended.append(name)
+            codes = self._alphabet.encode(map(int, ids)).tolist()
+            self.counts.records += len(codes)
+            self.unmatched += codes.count(UNKNOWN)
+            events += (Event(name, code, one) for code, one in zip(codes, ids, strict=True))
+            if len(ended) >= most:
+                yield events, ended
+                events, ended = [], []
+        yield events, ended
+
+
 class Follower:
     """Alarms of a log that is written just now, and figures of it."""
 
@@ -100,10 +158,10 @@ class Follower:
             )
         folder, self._bundle = bundles.read(bundle)
         self._how, self._alarms, self._emit, self._say = how, alarms, emit, say
-        alphabet, calibration = self._bundle.alphabet, self._bundle.calibration
-        if not alphabet.lines or calibration is None:
+        calibration = self._bundle.calibration
+        if calibration is None:
             raise InputError(
-                f"bundle {shown(bundle)}: its symbols are {alphabet.kind}, expected those of log "
+                f"bundle {shown(bundle)}: its sessions have no ends, expected event ids, or log "
                 f"lines with sessions (launch --symbols lines)"
             )
         network = Network(self._bundle.config, bundles.weights_of(folder, self._bundle))
@@ -117,7 +175,8 @@ class Follower:
         )
         self._digest = _digest(folder)
         self._where = "-" if isinstance(follows, int) else str(Path(follows).absolute())
-        self._lines: Lines
+        self._lines: Lines | Ids
+        self._numbered = 0
         position = self._restored()
         self._input = (
             Pipe(follows) if isinstance(follows, int) else Tail(Path(self._where), say, position)
@@ -141,7 +200,12 @@ class Follower:
             self._serve(self._how.metrics)
         name = Path(self._where).name if self._where != "-" else "stdin"
         with timer() as set_timer:
-            self._lines = Lines(self._bundle.alphabet, name, set_timer)
+            alphabet = self._bundle.alphabet
+            self._lines = (
+                Lines(alphabet, name, set_timer)
+                if alphabet.lines
+                else Ids(alphabet, name, self._numbered)
+            )
             if self._how.state is not None:
                 self._save(self._how.state)
             self._loop(interrupts)
@@ -153,9 +217,7 @@ class Follower:
             block = self._input.read()
             now = time.monotonic()
             if block:
-                crowded = self._open.crowded_out
-                self._note(self._open.read(self._lines.events(block), now))
-                self._crowded(self._open.crowded_out - crowded)
+                self._read(block, now)
             if now >= close_at:
                 self._close_idle(now)
                 close_at = now + CLOSE_S
@@ -164,14 +226,24 @@ class Follower:
                 took = time.monotonic() - now
                 save_at = now + took + max(SAVE_S, took / SAVE_SHARE)
             if block is None:
-                closed = self._open.close([*self._open.open.values()])
-                self.closed["end"] += len(closed)
-                self._note(closed)
+                self._end(self._open.open.values())
                 break
             if not block:
                 self._input.wait()
         if self._how.state is not None:
             self._save(self._how.state)
+
+    def _read(self, block: bytes, now: float) -> None:
+        crowded = self._open.crowded_out
+        for events, ended in self._lines.parts(block, min(self._how.open_sessions, TOGETHER)):
+            self._note(self._open.read(events, now))
+            self._end(self._open.open[name] for name in ended if name in self._open.open)
+        self._crowded(self._open.crowded_out - crowded)
+
+    def _end(self, sessions: Iterable[Session]) -> None:
+        closed = self._open.close([*sessions])
+        self.closed["end"] += len(closed)
+        self._note(closed)
 
     def _close_idle(self, now: float) -> None:
         closed = self._open.close_idle(now - self._how.idle)
@@ -291,7 +363,7 @@ class Follower:
                 "yes": counts.records - lines.unmatched, "no": lines.unmatched,
             }),
             ("left_out_lines", "Lines that are in no session", "why", {
-                "no session": counts.no_session, "no symbol": counts.no_symbol,
+                "no session": counts.no_session, "no symbol": counts.no_symbol + counts.no_ids,
                 "goes on with none": counts.headless, "took too long": lines.too_long,
             }),
         ):  # fmt: skip
@@ -329,7 +401,8 @@ class Follower:
             f"abnormal, {len(self._open.open):,} still open"
         ]
         if lines.unmatched:
-            said.append(f"{lines.unmatched:,} records match no template")
+            what = "records match no template" if self._bundle.alphabet.lines else "ids are unknown"
+            said.append(f"{lines.unmatched:,} {what}")
         if lines.too_long:
             said.append(f"{lines.too_long:,} lines are left out, whose expressions take too long")
         return "; ".join([*said, *filter(None, [str(lines.counts)])])
@@ -344,6 +417,7 @@ class Follower:
             "file": self._where,
             "position": self._input.position(),
             "ends": self._ends,
+            "numbered": self._lines.sessions,
             "kept": base64.b64encode(kept.tobytes()).decode(),
             **content,
         }
@@ -379,7 +453,7 @@ class Follower:
             }.items():  # fmt: skip
                 if found[name] != mine:
                     raise ValueError(f"{name} is {found[name]!r:.80}, not {mine!r:.80}")
-            position = _checked(found["position"])
+            position, self._numbered = _checked(found["position"], found["numbered"])
             first = self._first
             kept = np.frombuffer(base64.b64decode(found["kept"], validate=True), first.dtype)
             rows = found["sessions"]
@@ -397,14 +471,16 @@ class Follower:
         return position
 
 
-def _checked(position: Any) -> dict[str, Any] | None:
+def _checked(position: Any, numbered: Any) -> tuple[dict[str, Any] | None, int]:
+    if type(numbered) is not int or numbered < 0:
+        raise ValueError("numbered is no number of sessions")
     if position is None:
-        return None
+        return None, numbered
     whole = type(position["offset"]) is int and 0 <= position["offset"] < 1 << 62
     if not whole or not isinstance(position["file"], list):
         raise ValueError("its position is none")
     base64.b64decode(position["head"], validate=True)
-    return dict(position)
+    return dict(position), numbered
 
 
 def _digest(folder: Path) -> str:
