@@ -10,16 +10,7 @@ from typing import NamedTuple, TypeVar
 from markupsafe import Markup
 
 from lstm_sweep.search.report import svg
-from lstm_sweep.search.report.svg import (
-    CHARACTER,
-    LARGEST,
-    WIDE,
-    Scale,
-    Size,
-    scale,
-    short,
-    within,
-)
+from lstm_sweep.search.report.svg import CHARACTER, LARGEST, WIDTH, Scale, scale, short, within
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Trial
 
@@ -28,8 +19,6 @@ T = TypeVar("T")
 Points = Sequence[tuple[float, float | None]]
 #: horizontal lines by their names, such as the losses of baselines
 Levels = Mapping[str, float]
-#: x and y in px
-Place = tuple[float, float]
 #: a line of a legend: the class of its series, the shape of its mark, and what it means
 Entry = tuple[str, str, str]
 
@@ -48,14 +37,13 @@ def thinned(items: Sequence[T], most: int) -> Sequence[T]:
 
 # --- frames, marks and legends --------------------------------------------------------------------
 
-#: px around the place for points
-LEFT, RIGHT, TOP, BOTTOM = 70.0, 14.0, 12.0, 40.0
-#: px to the left of a legend on a phone
-LEFT_NARROW = 20.0
+#: px of a frame with what is around the place for points
+HEIGHT = 340.0
+LEFT, RIGHT, TOP, BOTTOM = 70.0, 14.0, 16.0, 40.0
 #: px of a line of text
 ROW = 17.0
-#: px between two ticks, at least
-APART_X, APART_Y = 70.0, 36.0
+#: ticks at most
+TICKS_X, TICKS_Y = 8, 8
 #: marks that tell series apart without colour, and the corners of those that have some
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
 CORNERS: dict[str, list[tuple[float, float]]] = {
@@ -70,7 +58,6 @@ CORNERS: dict[str, list[tuple[float, float]]] = {
 class Frame:
     """The place for the points of a drawing, with levels across it."""
 
-    size: Size
     x: Scale
     y: Scale
     x_label: str
@@ -80,29 +67,23 @@ class Frame:
     @classmethod
     def of(
         cls,
-        size: Size,
         xs: Iterable[float],
         ys: Sequence[float],
         levels: Levels,
         labels: tuple[str, str],
+        kept: Sequence[float] = (),
         **how: bool,
     ) -> Frame | None:
         """A frame that the values have a place in, but for heights far above the others.
 
-        It shows the two lowest levels, a high one would leave the rest flat, with room for a name
-        below. None if no value has a place. `how` is said to the scale of x.
+        It shows what is `kept` and the two lowest levels: a high one would leave the rest flat.
+        None if no value has a place. `how` is said to the scale of x.
         """
-        x = scale(xs, LEFT, size.width - RIGHT, **how)
-        always = sorted(levels.values())[:2]
-        y = scale(within(ys, always), size.height - BOTTOM, TOP)
-        if x is None or y is None:
-            return None
-        share = ROW / (y.begin - y.end)
-        lowest = min((level for level in always if y.low <= level <= y.high), default=y.high)
-        y = replace(y, low=min(y.low, (lowest - share * y.high) / (1 - share)))
-        return cls(size, x, y, *labels, levels)
+        x = scale(xs, LEFT, WIDTH - RIGHT, **how)
+        y = scale(within(ys, [*sorted(levels.values())[:2], *kept]), HEIGHT - BOTTOM, TOP)
+        return cls(x, y, *labels, levels) if x and y else None
 
-    def corners(self, points: Points) -> list[Place]:
+    def corners(self, points: Points) -> list[tuple[float, float]]:
         """The places of points; of a loss above the frame, a place above it."""
         return [
             (self.x(a), self.y(b) if b <= self.y.high else self.y.end - 20)
@@ -123,24 +104,22 @@ class Frame:
         title: str,
         parts: Iterable[Markup],
         entries: Sequence[Entry],
-        places: Sequence[Place],
         behind: Markup = svg.NOTHING,
     ) -> Markup:
-        """A drawing of parts within the frame, with its legend; names hide few of the places."""
-        below, height = legend(entries, self.size)
-        whole = Size(self.size.width, self.size.height + height)
-        lines, names = self._levels(places)
-        return svg.picture(whole, title, behind, *self._axes(), *lines, *parts, *names, below)
+        """A drawing of parts within the frame, with its legend."""
+        below, height = legend(entries, HEIGHT)
+        shown = behind, *self._axes(), *parts, *self._levels(), below
+        return svg.picture(HEIGHT + height, title, *shown)
 
     def _axes(self) -> Iterable[Markup]:
         """Grid, ticks and the names of both axes."""
         left, right, bottom, top = self.x.begin, self.x.end, self.y.begin, self.y.end
         across, middle = (left + right) / 2, (top + bottom) / 2
         yield svg.line(left, bottom, right, bottom, "axis")
-        for tick in self.x.ticks(max(2, int((right - left) / APART_X))):
+        for tick in self.x.ticks(TICKS_X):
             yield svg.line(self.x(tick), bottom, self.x(tick), top, "grid")
-            yield tick_name(tick, self.x(tick), bottom + 15, self.size.width)
-        for tick in self.y.ticks(max(2, int((bottom - top) / APART_Y))):
+            yield tick_name(tick, self.x(tick), bottom + 15)
+        for tick in self.y.ticks(TICKS_Y):
             yield svg.line(left, self.y(tick), right, self.y(tick), "grid")
             yield svg.text(short(tick), left - 6, self.y(tick) + 4, anchor="end")
         yield svg.text(self.x_label, across, bottom + 33, anchor="middle", class_="label")
@@ -149,58 +128,33 @@ class Frame:
             transform=f"rotate(-90 12 {svg.number(middle)})",
         )  # fmt: skip
 
-    def _levels(self, places: Sequence[Place]) -> tuple[list[Markup], list[Markup]]:
-        """Horizontal lines, and their names, which hide no other and as few places as may be.
-
-        A name stands above or below its level, at the right end, at the left or between them.
-        """
-        lines, names, taken = list[Markup](), list[Markup](), list[tuple[float, float, float]]()
-        for level, value in sorted(self.levels.items(), key=lambda item: -item[1]):
-            if not self.y.low <= value <= self.y.high:
-                continue
-            name, y = f"{level} {value:.3f}", self.y(value)
-            width = len(name) * CHARACTER
-            ends = (
-                self.x.end - 2,
-                self.x.begin + 14 + width,
-                (self.x.begin + self.x.end + width) / 2,
-            )
-            rows = (y - 4, y + ROW - 4, y + 2 * ROW - 7)
-            spots = [(end, row) for row in rows if row <= self.y.begin - 4 for end in ends]
-
-            def hidden(spot: Place, width: float = width) -> tuple[bool, int]:
-                end, row = spot
-                others = any(
-                    end > x0 and x1 > end - width and abs(row - other) < ROW - 3
-                    for x0, x1, other in taken
-                )
-                inside = [end - width <= x <= end and row - ROW <= y <= row + 3 for x, y in places]
-                return others, sum(inside)
-
-            end, row = min(spots or [(ends[0], y - 4)], key=hidden)
-            taken.append((end - width, end, row))
-            lines.append(svg.line(self.x.begin, y, self.x.end, y, "level"))
-            names.append(svg.text(name, end, row, anchor="end", class_="halo"))
-        return lines, names
+    def _levels(self) -> Iterable[Markup]:
+        """Horizontal lines with their names, which neighbours have at different places."""
+        levels = [one for one in self.levels.items() if self.y.low <= one[1] <= self.y.high]
+        middle = (self.x.begin + self.x.end) / 2
+        spots = (self.x.end - 2, "end"), (self.x.begin + 14, None), (middle, "middle")
+        for index, (level, value) in enumerate(sorted(levels, key=lambda one: one[1])):
+            y, (x, anchor) = self.y(value), spots[index % len(spots)]
+            yield svg.line(self.x.begin, y, self.x.end, y, "level")
+            yield svg.text(f"{level} {value:.3f}", x, y - 4, anchor=anchor, class_="halo")
 
 
-def tick_name(tick: float, x: float, y: float, width: float) -> Markup:
-    """A number below an axis, moved so that a drawing of this width has all of it."""
+def tick_name(tick: float, x: float, y: float) -> Markup:
+    """A number below an axis, moved so that a drawing has all of it."""
     name = short(tick)
     half = len(name) * CHARACTER / 2 + 1
-    return svg.text(name, max(half, min(x, width - half)), y, anchor="middle")
+    return svg.text(name, max(half, min(x, WIDTH - half)), y, anchor="middle")
 
 
-def legend(entries: Sequence[Entry], size: Size) -> tuple[Markup, float]:
-    """A legend below the frame, and its height in px; two columns where there is room."""
+def legend(entries: Sequence[Entry], top: float) -> tuple[Markup, float]:
+    """A legend from `top` on, and its height in px; two columns where there is room."""
     longest = max((len(meaning) for *_, meaning in entries), default=0) * CHARACTER + 30
-    left = LEFT if size.width >= WIDE.width else LEFT_NARROW
-    columns = 2 if len(entries) > 1 and longest <= (size.width - left) / 2 else 1
+    columns = 2 if len(entries) > 1 and longest <= (WIDTH - LEFT) / 2 else 1
     rows = -(-len(entries) // columns)
-    width = (size.width - left) / columns
+    width = (WIDTH - LEFT) / columns
     parts = list[Markup]()
     for index, (class_, shape, meaning) in enumerate(entries):
-        x, y = left + (index // rows) * width, size.height + 10 + (index % rows) * ROW
+        x, y = LEFT + (index // rows) * width, top + 10 + (index % rows) * ROW
         parts += [
             svg.line(x - 8, y - 4, x + 8, y - 4, f"stroke {class_}"),
             mark(shape, x, y - 4, class_),
@@ -234,13 +188,11 @@ class Bar(NamedTuple):
     strong: bool = False
 
 
-def bars(
-    rows: Sequence[Bar], *, title: str, limit: float | None = None, size: Size = WIDE
-) -> Markup:
+def bars(rows: Sequence[Bar], *, title: str, limit: float | None = None) -> Markup:
     """Amounts as bars from 0, if they are above it; `limit` is a line that none can come below."""
     if not rows:
-        return svg.nothing(size, title)
-    room = size.width - 20 - max(len(row.text) for row in rows) * CHARACTER
+        return svg.nothing(title)
+    room = WIDTH - 20 - max(len(row.text) for row in rows) * CHARACTER
     drawn = [row.value if 0 < row.value <= LARGEST else 0.0 for row in rows]
     most = max(drawn) or 1.0
     parts = list[Markup]()
@@ -248,7 +200,7 @@ def bars(
         top, width = BAR_ROW * index, room * (value / most)
         class_ = "bar strong" if row.strong else "bar"
         parts += [
-            svg.text(svg.fitted(row.name, size.width - 8), 4, top + 14),
+            svg.text(svg.fitted(row.name, WIDTH - 8), 4, top + 14),
             svg.element("rect", x=4, y=top + 20, width=width, height=THICK, rx=2, class_=class_),
             svg.text(row.text, 4 + width + 6, top + 31, class_="strong" if row.strong else None),
         ]
@@ -256,7 +208,7 @@ def bars(
     if limit is not None and 0 < limit <= most:
         x = 4 + room * (limit / most)
         parts.append(svg.line(x, 18, x, height, "level"))
-    return svg.picture(Size(size.width, height), title, *parts)
+    return svg.picture(height, title, *parts)
 
 
 # --- curves ---------------------------------------------------------------------------------------
@@ -273,7 +225,6 @@ def learning_curves(
     levels: Levels,
     *,
     y_label: str,
-    size: Size = WIDE,
 ) -> Markup:
     """Loss over epochs: up to five that are `named` in colour, the first on top; others in grey."""
     title = f"{y_label} over epochs of {len(named) + len(others)} trials"
@@ -281,9 +232,9 @@ def learning_curves(
     grey = thinned([points for points in map(known, others) if points], MOST_GREY)
     drawn = [*itertools.chain(*best.values(), *grey)]
     xs, ys = [a for a, _ in drawn], [b for _, b in drawn]
-    frame = Frame.of(size, xs, ys, levels, ("epoch", y_label))
+    frame = Frame.of(xs, ys, levels, ("epoch", y_label))
     if frame is None:
-        return svg.nothing(size, title)
+        return svg.nothing(title)
     x, y = frame.x, frame.y
     if all(a == round(a) for a in xs):
         frame = replace(frame, x=replace(x, whole_ticks=True))
@@ -306,24 +257,18 @@ def learning_curves(
     if grey:
         several = "s" if len(others) > 1 else ""
         entries.append(("other", "circle", f"{len(others)} other trial{several}"))
-    places = [place for points in best.values() for place in frame.corners(points)]
-    inside = frame.inside(*behind, *reversed(coloured))
-    return frame.picture(title, [inside], entries, places)
+    return frame.picture(title, [frame.inside(*behind, *reversed(coloured))], entries)
 
 
-def best_over_time(
-    points: Points, levels: Levels, *, unit: str, y_label: str, size: Size = WIDE
-) -> Markup:
+def best_over_time(points: Points, levels: Levels, *, unit: str, y_label: str) -> Markup:
     """The best loss so far over time in a unit, as steps down; the last point is when it ended."""
     title = f"best {y_label} over time"
     finite = known(points)
     times, losses = [a for a, _ in finite], [b for _, b in finite]
-    ends = {"": losses[-1]} if losses else {}
-    frame = Frame.of(
-        size, [0.0, *times], losses, ends | dict(levels), (unit, f"best {y_label}"), whole=True
-    )
+    labels = unit, f"best {y_label}"
+    frame = Frame.of([0.0, *times], losses, levels, labels, losses[-1:], whole=True)
     if frame is None or not finite:
-        return svg.nothing(size, title)
+        return svg.nothing(title)
     steps, falls = finite[:1], finite[:1]
     for (_, before), (a, b) in itertools.pairwise(finite):
         steps += [(a, before), (a, b)]
@@ -333,10 +278,8 @@ def best_over_time(
         for a, b in thinned(falls, MOST_STEPS)
         if b <= frame.y.high
     ]
-    frame = replace(frame, levels=levels)
-    places = frame.corners(steps)
-    inside = frame.inside(svg.path(places, "stroke s0"), *marks)
-    return frame.picture(title, [inside], [], places)
+    inside = frame.inside(svg.path(frame.corners(steps), "stroke s0"), *marks)
+    return frame.picture(title, [inside], [])
 
 
 # --- dots -----------------------------------------------------------------------------------------
@@ -366,7 +309,6 @@ def scatter(
     x_label: str,
     y_label: str,
     joined: bool = False,
-    size: Size = WIDE,
 ) -> Markup:
     """Losses over a positive quantity on a logarithmic scale, `joined` from left to right if so.
 
@@ -378,14 +320,13 @@ def scatter(
     finite = known([(dot.x, dot.y) for dot in points])
     edges = [band.low, band.high] if band else []
     xs = [*(dot.x for dot in points), *edges]
-    frame = Frame.of(size, xs, [b for _, b in finite], levels, (x_label, y_label), log=True)
+    frame = Frame.of(xs, [b for _, b in finite], levels, (x_label, y_label), log=True)
     if frame is None or not points:
-        return svg.nothing(size, title)
+        return svg.nothing(title)
     x, y = frame.x, frame.y
-    seen = [(x(a), y(b)) for a, b in finite if b <= y.high]
     shapes = [*zip((f"s{n}" for n in itertools.count()), itertools.cycle(SHAPES), groups)]
     entries = [entry for entry in shapes if groups[entry[2]]]
-    if len(seen) < len(points):
+    if sum(b <= y.high for _, b in finite) < len(points):
         entries.append(("failed", "cross", "no result, or a loss above the frame"))
     behind = svg.NOTHING
     if band:
@@ -396,7 +337,7 @@ def scatter(
         )
     parts = list[Markup]()
     for (class_, shape, _), dots in zip(shapes, placed, strict=True):
-        marks, line = list[Markup](), list[Place]()
+        marks, line = list[Markup](), list[tuple[float, float]]()
         for dot in sorted(dots, key=lambda one: one.x):
             if dot.y is not None and -LARGEST <= dot.y <= y.high:
                 line.append((x(dot.x), y(dot.y)))
@@ -404,14 +345,14 @@ def scatter(
             else:
                 marks.append(mark("cross", x(dot.x), y.end + 5, "failed", dot.tip))
         parts += [svg.path(line if joined else [], f"stroke {class_}"), *marks]
-    return frame.picture(title, parts, entries, seen, behind)
+    return frame.picture(title, parts, entries, behind)
 
 
 #: px of a row of `seeds`
 SEEDS_ROW = 46.0
 
 
-def seeds(rows: Sequence[tuple[Confirmed, str]], *, x_label: str, size: Size = WIDE) -> Markup:
+def seeds(rows: Sequence[tuple[Confirmed, str]], *, x_label: str) -> Markup:
     """Losses of configs over seeds: a row each, with mean and standard deviation as a bar.
 
     Beside a config is what is written at the right end.
@@ -426,34 +367,34 @@ def seeds(rows: Sequence[tuple[Confirmed, str]], *, x_label: str, size: Size = W
         for (one, _), span in zip(rows, spans, strict=True)
         for loss in (*one.losses, *span, one.first_loss)
     ]
-    x = scale(within(further, spans[0] if spans else ()), 16, size.width - RIGHT)
+    x = scale(within(further, spans[0] if spans else ()), 16, WIDTH - RIGHT)
     if x is None:
-        return svg.nothing(size, title)
+        return svg.nothing(title)
     bottom = SEEDS_ROW * len(rows) + 6
     parts = list[Markup]()
-    for tick in x.ticks(max(2, int(size.width / 90))):
+    for tick in x.ticks(TICKS_X):
         parts.append(svg.line(x(tick), 6, x(tick), bottom, "grid"))
-        parts.append(tick_name(tick, x(tick), bottom + 15, size.width))
+        parts.append(tick_name(tick, x(tick), bottom + 15))
     for index, ((one, note), span) in enumerate(zip(rows, spans, strict=True)):
-        parts += _seeds_row(one, note, span, x, SEEDS_ROW * index, size)
-    parts.append(svg.text(x_label, size.width / 2, bottom + 33, anchor="middle", class_="label"))
+        parts += _seeds_row(one, note, span, x, SEEDS_ROW * index)
+    parts.append(svg.text(x_label, WIDTH / 2, bottom + 33, anchor="middle", class_="label"))
     entries = [
         ("s0", "circle", "further seeds; bar: mean and deviation"),
         ("hollow", "diamond", "first run, by which it was chosen"),
     ]
-    below, height = legend(entries, Size(size.width, bottom + 40))
-    return svg.picture(Size(size.width, bottom + 40 + height), title, *parts, below)
+    below, height = legend(entries, bottom + 40)
+    return svg.picture(bottom + 40 + height, title, *parts, below)
 
 
 def _seeds_row(
-    one: Confirmed, note: str, span: tuple[float, ...], x: Scale, top: float, size: Size
+    one: Confirmed, note: str, span: tuple[float, ...], x: Scale, top: float
 ) -> list[Markup]:
     """A row; `span` is the mean, and one standard deviation below and above it, or nothing."""
     middle = top + 33
-    width = size.width - RIGHT - 16 - CHARACTER * len(note)
+    width = WIDTH - RIGHT - 16 - CHARACTER * len(note)
     parts = [
         svg.text(svg.fitted(one.trial, width), 16, top + 18, class_="halo"),
-        svg.text(note, size.width - RIGHT, top + 18, anchor="end", class_="faint halo"),
+        svg.text(note, WIDTH - RIGHT, top + 18, anchor="end", class_="faint halo"),
     ]
     if span:
         mean, low, high = map(x, span)
@@ -515,7 +456,7 @@ class Axis:
             return [(svg.fitted(word, room), x0 + (i + 0.5) * each) for i, word in named]
         if (found := self._scale(x0, x1)) is None:
             return []
-        ticks = self.marks or found.ticks(max(2, int((x1 - x0) / 80)))
+        ticks = self.marks or found.ticks(TICKS_X)
         places = [(short(tick), found(tick)) for tick in ticks]
         return [one for i, one in enumerate(places) if i == 0 or one[1] - places[i - 1][1] > 24]
 
@@ -524,19 +465,17 @@ class Axis:
         return found and replace(found, whole_ticks=self.is_whole)
 
 
-def parallel(
-    axes: Sequence[Axis], ranked: Sequence[Trial], *, loss_label: str, size: Size = WIDE
-) -> Markup:
+def parallel(axes: Sequence[Axis], ranked: Sequence[Trial], *, loss_label: str) -> Markup:
     """A line for each trial, of which the best comes first, through its values.
 
     The lower its loss, the stronger the line, and on top.
     """
     title = f"hyperparameters and {loss_label} of {len(ranked)} trials"
     losses = [one.best_loss or 0.0 for one in ranked]
-    begin, end = AXIS_SIDE, size.width - AXIS_SIDE
+    begin, end = AXIS_SIDE, WIDTH - AXIS_SIDE
     reach = scale(within(losses), begin, end)
     if reach is None:
-        return svg.nothing(size, title)
+        return svg.nothing(title)
     parts = list[Markup]()
     for rank in reversed(thinned(range(len(ranked)), MOST)):
         one, loss = ranked[rank], losses[rank]
@@ -545,23 +484,23 @@ def parallel(
         corners = [(x, AXIS_ROW * index + 26) for index, x in rows if x is not None]
         class_ = f"stroke q{CLASSES * rank // len(ranked)}" + " first" * (rank == 0)
         parts.append(svg.path(corners, class_, f"{one.id}: {loss:.4f}"))
-    ticks = [(short(tick), reach(tick)) for tick in reach.ticks(max(2, int(size.width / 80)))]
+    ticks = [(short(tick), reach(tick)) for tick in reach.ticks(TICKS_X)]
     named = [*((axis.name, axis.ticks(begin, end)) for axis in axes), (loss_label, ticks)]
     for index, (name, ticks) in enumerate(named):
-        parts += _axis(name, ticks, AXIS_ROW * index + 26, size.width)
+        parts += _axis(name, ticks, AXIS_ROW * index + 26)
     height = AXIS_ROW * len(named) + 6
     entries = [("q0 first", "circle", f"the best trial of the search, {ranked[0].id}")]
     if len(ranked) > 1:
         entries.append(("q0", "circle", "the best fifth of the trials"))
         entries.append((f"q{CLASSES - 1}", "circle", "the worst fifth"))
-    below, more = legend(entries, Size(size.width, height))
-    return svg.picture(Size(size.width, height + more), title, *parts, below)
+    below, more = legend(entries, height)
+    return svg.picture(height + more, title, *parts, below)
 
 
-def _axis(name: str, ticks: Sequence[tuple[str, float]], y: float, width: float) -> list[Markup]:
+def _axis(name: str, ticks: Sequence[tuple[str, float]], y: float) -> list[Markup]:
     parts = [
-        svg.line(AXIS_SIDE, y, width - AXIS_SIDE, y, "axis"),
-        svg.text(svg.fitted(name, width / 2), 4, y - 10, class_="halo strong"),
+        svg.line(AXIS_SIDE, y, WIDTH - AXIS_SIDE, y, "axis"),
+        svg.text(svg.fitted(name, WIDTH / 2), 4, y - 10, class_="halo strong"),
     ]
     for word, x in ticks:
         parts.append(svg.line(x, y - 3, x, y + 3, "axis"))

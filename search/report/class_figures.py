@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from markupsafe import Markup
 
 from lstm_sweep.models.classes import OTHERS, Compared, Estimate, Evidence
 from lstm_sweep.search.report import svg
 from lstm_sweep.search.report.figures import Findings, by_name
-from lstm_sweep.search.report.svg import CHARACTER, WIDE, Figure, Size, Table, figure
+from lstm_sweep.search.report.svg import CHARACTER, WIDTH, Figure, Table
 from lstm_sweep.search.values.sweep import SIGNIFICANCE
 
 #: measures of the best trial, in the order in which they are shown
@@ -147,17 +146,17 @@ def confusion(found: Findings) -> Iterator[Figure]:
         caption += f" Most often {true} was taken for {predicted}: {count:,} of {whole:,}."
     headings = ["true class", "taken for", "sequences", "share of the class"]
     note = f"The first {MOST_ROWS} of {len(pairs)} pairs." if len(pairs) > MOST_ROWS else ""
-    draw = partial(_matrix, told)
-    yield figure("Which classes are taken for which", draw, caption, Table(headings, cells, note))
+    table = Table(headings, cells, note)
+    yield Figure("Which classes are taken for which", _matrix(told), caption, table)
 
 
-def _matrix(told: Evidence, *, size: Size = WIDE) -> Markup:
+def _matrix(told: Evidence) -> Markup:
     names, counts = told.scores.confusion
     longest = max(map(len, names)) * CHARACTER
-    left = min(longest, size.width / 4) + 10
-    side = min(CELL, (size.width - left - 2) / len(names))
+    left = min(longest, WIDTH / 4) + 10
+    side = min(CELL, (WIDTH - left - 2) / len(names))
     across = longest < side  # names of columns, which else stand upright
-    top = 18.0 if across else min(longest, size.width / 6) + 10
+    top = 18.0 if across else min(longest, WIDTH / 6) + 10
     height = min(side, 30.0) if side >= NUMBERED else side
     parts = list[Markup]()
     for k, name in enumerate(names):
@@ -187,5 +186,4 @@ def _matrix(told: Evidence, *, size: Size = WIDE) -> Markup:
                 middle = x + side / 2, y + height / 2 + 4
                 on = "on" if share > 0.6 else None
                 parts.append(svg.text(f"{count}", *middle, anchor="middle", class_=on))
-    whole_height = top + height * len(names) + 4
-    return svg.picture(Size(size.width, whole_height), "confusion matrix", *parts)
+    return svg.picture(top + height * len(names) + 4, "confusion matrix", *parts)

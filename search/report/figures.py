@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeGuard
 
 from markupsafe import Markup
@@ -31,7 +31,7 @@ from lstm_sweep.search.report.charts import (
     scatter,
     seeds,
 )
-from lstm_sweep.search.report.svg import Figure, Table, duration, figure, short
+from lstm_sweep.search.report.svg import Figure, Table, duration, short
 from lstm_sweep.search.values.sweep import SHARES, Confirmed, Sweep
 from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective, Phase, Trial, shown_name
 
@@ -62,8 +62,8 @@ def losses(found: Findings) -> Iterator[Figure]:
     ]
     in_bits = ["bits per symbol"] if in_nats else []
     headings = ["model", found.objective.name, *in_bits, "more than the best trial"]
-    draw = partial(bars, drawn, title="losses of models", limit=floor)
-    yield figure("Against the baselines", draw, caption, Table(headings, cells))
+    draw = bars(drawn, title="losses of models", limit=floor)
+    yield Figure("Against the baselines", draw, caption, Table(headings, cells))
 
 
 def spread(found: Findings) -> Iterator[Figure]:
@@ -81,11 +81,9 @@ def spread(found: Findings) -> Iterator[Figure]:
         ]
         for one in found.confirmed
     ]
-    yield figure(
+    yield Figure(
         "How sure this is",
-        partial(
-            seeds, [(one, _verdict(one)) for one in found.confirmed], x_label=found.objective.name
-        ),
+        seeds([(one, _verdict(one)) for one in found.confirmed], x_label=found.objective.name),
         "The best configs, trained again with further seeds. The first run counts in neither mean "
         "nor standard deviation: it was chosen for its low loss, so it tends to be too good.",
         Table(
@@ -103,9 +101,9 @@ def verdicts(found: Findings) -> Iterator[Figure]:
         shares = {rule: false[at] / one.normal for rule, false in one.false_alarms.items()}
         rows = {"promised": rate, f"at most, with {CONFIDENCE:.0%}": highest} | shares
         drawn = [Bar(rule, x, f"{x:.2%}", strong=rule == VERDICT) for rule, x in rows.items()]
-        yield figure(
+        yield Figure(
             "False alarms in later sessions",
-            partial(bars, drawn, title="false alarms of rules"),
+            bars(drawn, title="false alarms of rules"),
             f"Of the normal sessions that {one.trial} was not trained on, the earlier "
             f"{one.calibrating:,} calibrate, and the later {one.normal:,} are judged.",
             _rates_table(one, one.false_alarms, one.normal),
@@ -119,10 +117,9 @@ def verdicts(found: Findings) -> Iterator[Figure]:
             ]
             for rule, false in one.false_alarms.items()
         }
-        yield figure(
+        yield Figure(
             "Abnormal sessions that are found",
-            partial(
-                scatter,
+            scatter(
                 dots,
                 {"all": 1.0},
                 x_label="share of normal sessions with an alarm",
@@ -167,7 +164,7 @@ def curves(found: Findings) -> Iterator[Figure]:
     if not drawn:
         return
     front = [one for one in found.front if one in drawn][:NAMED]
-    yield figure(
+    yield Figure(
         "Learning curves",
         _draw_curves(front, drawn, found),
         f"{_measure(found)} of {len(drawn)} trials after each round; the {len(front)} best are "
@@ -180,7 +177,7 @@ def curve_of(found: Findings, number: int) -> Iterator[Figure]:
     """The learning curve of one trial before those of the others."""
     drawn = _with_curves(found)
     for trial in (one for one in drawn if one.number == number):
-        yield figure(
+        yield Figure(
             "Learning curve",
             _draw_curves([trial], drawn, found),
             f"{_measure(found)} after each round; the other trials of the sweep are grey.",
@@ -195,13 +192,10 @@ def _with_curves(found: Findings) -> list[Trial]:
     return [one for one in found.trials if any(loss is not None for _, loss in one.curve)]
 
 
-def _draw_curves(
-    named: Sequence[Trial], drawn: Sequence[Trial], found: Findings
-) -> partial[Markup]:
+def _draw_curves(named: Sequence[Trial], drawn: Sequence[Trial], found: Findings) -> Markup:
     """Learning curves of the trials that are drawn; levels only if they are of the same measure."""
     measure = found.objective.round_name
-    return partial(
-        learning_curves,
+    return learning_curves(
         {_name(one): one.curve for one in named},
         [one.curve for one in drawn if one not in named],
         _levels(found) if measure == found.objective.name else {},
@@ -262,10 +256,9 @@ def ladder(found: Findings) -> Iterator[Figure]:
         [one.id, f"{rate:g}", _text(one.best_loss, ".4f"), by_name(one.state), one.reason]
         for one, rate in known
     ]
-    yield figure(
+    yield Figure(
         "The ladder of learning rates",
-        partial(
-            scatter,
+        scatter(
             {"trials of the ladder": dots},
             {},
             x_label="learning rate",
@@ -294,9 +287,9 @@ def over_time(found: Findings) -> Iterator[Figure]:
     who = f", by {one.id}, which has not ended" if (one := found.open_gainer) else ""
     cells = [[duration(s), f"{x:.4f}"] for s, x in falls[-MOST_ROWS:]]
     note = f"The last {MOST_ROWS} of {len(falls)} gains." if len(falls) > MOST_ROWS else ""
-    yield figure(
+    yield Figure(
         "The best loss over time",
-        partial(best_over_time, scaled, _levels(found), unit=unit, y_label=found.objective.name),
+        best_over_time(scaled, _levels(found), unit=unit, y_label=found.objective.name),
         f"The last gain came after {duration(falls[-1][0])} of {duration(found.seconds)}{who}.",
         Table(["after", "best loss"], cells, note),
     )
@@ -329,9 +322,9 @@ def parameters(found: Findings) -> Iterator[Figure]:
     caption += f" Networks have {min(sizes):,} to {max(sizes):,} parameters"
     caption += f", the best one {best.parameters:,}." if best and best.parameters else "."
     name = found.objective.name
-    yield figure(
+    yield Figure(
         "Parameters and loss",
-        partial(scatter, groups, _levels(found), band, x_label="parameters", y_label=name),
+        scatter(groups, _levels(found), band, x_label="parameters", y_label=name),
         caption,
         _trials_table(found),
     )
@@ -351,9 +344,9 @@ def coordinates(found: Findings) -> Iterator[Figure]:
     note = f"The best {MOST_ROWS} of {len(ranked)}." if len(ranked) > MOST_ROWS else ""
     best = zip(names, zip(*values[:NAMED], strict=True), strict=True)
     ranges = "; ".join(f"{name} {_range(column)}" for name, column in best)
-    yield figure(
+    yield Figure(
         "Hyperparameters of the good trials",
-        partial(parallel, found.axes, ranked, loss_label=found.objective.name),
+        parallel(found.axes, ranked, loss_label=found.objective.name),
         f"A line is a trial. The best {len(values[:NAMED])} have: {ranges}.",
         Table(["trial", "loss", *names], cells, note),
     )
@@ -379,9 +372,9 @@ def importance(found: Findings) -> Iterator[Figure]:
     shares["interactions of several"] = max(0.0, 1 - sum(shares.values()))
     rows = [Bar(name, share, f"{share:.0%}") for name, share in shares.items()]
     first = next(iter(shares))
-    yield figure(
+    yield Figure(
         "What matters",
-        partial(bars, rows, title="share of the variance of the loss"),
+        bars(rows, title="share of the variance of the loss"),
         f"Share of the variance of the loss that each hyperparameter explains over the whole space "
         f"(functional ANOVA): {first} explains most, {shares[first]:.0%}.",
         Table(["hyperparameter", "share"], [[name, f"{x:.1%}"] for name, x in shares.items()]),
@@ -396,9 +389,9 @@ def time(found: Findings) -> Iterator[Figure]:
         return
     rows = [Bar(name, s, f"{s / total:.0%}, {duration(s)}") for name, s in spent.items()]
     most = max(rows, key=lambda row: row.value)
-    yield figure(
+    yield Figure(
         "Where the time went",
-        partial(bars, rows, title="time of slots"),
+        bars(rows, title="time of slots"),
         f"Time of all slots together, {duration(total)}: most of it, {most.text}, went to "
         f"{most.name}.",
         Table(

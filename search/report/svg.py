@@ -6,9 +6,8 @@ import html
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -120,15 +119,8 @@ CHARACTER = 6.4
 NOTHING = Markup("")
 
 
-class Size(NamedTuple):
-    """Width and height of a drawing in px of its own coordinates."""
-
-    width: float
-    height: float
-
-
-#: for a screen or paper, and for a phone; the text is as large in both
-WIDE, NARROW = Size(680, 340), Size(340, 280)
+#: px of a drawing, of its own coordinates
+WIDTH = 680.0
 
 
 def escaped(text: str) -> Markup:
@@ -159,26 +151,25 @@ def joined(parts: Iterable[str]) -> Markup:
     return Markup("".join(one if isinstance(one, Markup) else escaped(one) for one in parts))
 
 
-def picture(size: Size, title: str, *children: Markup) -> Markup:
+def picture(height: float, title: str, *children: Markup) -> Markup:
     """An `<svg>` that scales with its place; `title` is what a screen reader says of it."""
     return element(
         "svg",
         *children,
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {number(size.width)} {number(size.height)}",
-        width=size.width,
-        height=size.height,
+        viewBox=f"0 0 {number(WIDTH)} {number(height)}",
+        width=WIDTH,
+        height=height,
         role="img",
         aria_label=title,
         class_="drawing",
     )
 
 
-def nothing(size: Size, title: str) -> Markup:
+def nothing(title: str) -> Markup:
     """A drawing for which there are no numbers yet."""
-    x, y = size.width / 2, 30
-    says = text("nothing to show yet", x, y, anchor="middle", class_="faint")
-    return picture(Size(size.width, 60), title, says)
+    says = text("nothing to show yet", WIDTH / 2, 30, anchor="middle", class_="faint")
+    return picture(60, title, says)
 
 
 def text(
@@ -229,11 +220,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture for a screen and for a phone, what it shows in words, and its numbers."""
+    """A picture, what it shows in words, and its numbers."""
 
     title: str
-    wide: Markup
-    narrow: Markup
+    picture: Markup
     caption: str
     table: Table
 
@@ -242,8 +232,3 @@ def duration(seconds: float) -> str:
     """A time for people, which no line break divides: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
     text = f"{seconds:.1f} s" if seconds < 10 else documents.duration(seconds)
     return text.replace(" ", "\u00a0")
-
-
-def figure(title: str, draw: Callable[..., Markup], caption: str, table: Table) -> Figure:
-    """A figure whose picture is drawn for both sizes."""
-    return Figure(title, draw(size=WIDE), draw(size=NARROW), caption, table)

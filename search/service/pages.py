@@ -31,7 +31,7 @@ from lstm_sweep.search.report import figures, report_page
 from lstm_sweep.search.report.charts import Bar, bars
 from lstm_sweep.search.report.figures import Findings, by_name
 from lstm_sweep.search.report.report_page import style
-from lstm_sweep.search.report.svg import Figure, Table, duration, escaped, figure
+from lstm_sweep.search.report.svg import Figure, Table, duration, escaped
 from lstm_sweep.search.service.answers import ProblemError, refusal
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.queue import QueuedSweep
@@ -333,14 +333,9 @@ def beside(found: Sequence[Findings]) -> list[Figure]:
     least = min(loss for _, loss in best)
     rows = [Bar(name, loss, f"{loss:.4f}", strong=loss == least) for name, loss in best]
     cells = [[name, f"{loss:.4f}", f"{loss - least:+.4f}"] for name, loss in best]
-    return [
-        figure(
-            "The best losses",
-            lambda size: bars(rows, title="best losses of sweeps", size=size),
-            "Shorter is better.",
-            Table(["sweep", found[0].objective.name, "more than the best"], cells),
-        )
-    ]
+    table = Table(["sweep", found[0].objective.name, "more than the best"], cells)
+    drawing = bars(rows, title="best losses of sweeps")
+    return [Figure("The best losses", drawing, "Shorter is better.", table)]
 
 
 @router.get("/reruns/{rerun}")

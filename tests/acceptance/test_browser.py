@@ -113,9 +113,9 @@ def test_a_sweep_goes_from_a_file_to_a_model_by_keys_and_clicks(
     assert page.get_by_text("No trial has begun.").is_visible()
     page.locator("#trials td", has_text="running").first.wait_for()
     curves = page.locator("#pictures figure", has_text="Learning curves")
-    curves.locator(".wide svg").first.wait_for()
-    before = curves.locator(".wide").inner_html()
-    until(lambda: curves.locator(".wide").inner_html() != before, "the curves grow")
+    curves.locator("svg").first.wait_for()
+    before = curves.locator(".scroll").first.inner_html()
+    until(lambda: curves.locator(".scroll").first.inner_html() != before, "the curves grow")
     assert page.evaluate("() => window.loaded") == "once"  # all that was live
     faults += tab.faults()
 
@@ -232,7 +232,7 @@ def without_javascript(browser: Browser, site: Site) -> str:
         return badge(page, "finished").is_visible()
 
     until(has_ended, "a sweep of one trial ends")
-    assert page.locator("#pictures .wide svg").first.is_visible()
+    assert page.locator("#pictures svg").first.is_visible()
     page.get_by_text("The numbers").first.click()
     assert page.locator("#pictures td").first.is_visible()
     page.get_by_role("link", name=f"{name}/0").click()

@@ -7,7 +7,6 @@ from lstm_sweep.models import classes
 from lstm_sweep.models.classes import Evidence
 from lstm_sweep.search.report import class_figures, report_page
 from lstm_sweep.search.report.figures import Findings
-from lstm_sweep.search.report.svg import NARROW, WIDE
 from lstm_sweep.search.store import reader
 from tests.unit.search.report.drawn import HOSTILE, parsed, texts, with_class
 from tests.unit.search.report.found import findings, trial
@@ -29,12 +28,11 @@ def told(count: int = 3, noise: float = 1.0, name: str = "class", scale: float =
     return findings(trial(0, 0.5), objective=reader.CLASSES.objective, classes=found)
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW])
 @pytest.mark.parametrize("count", [2, 12, 40])
-def test_each_cell_is_a_true_class_and_what_it_was_taken_for(count: int, size: object) -> None:
+def test_each_cell_is_a_true_class_and_what_it_was_taken_for(count: int) -> None:
     found = told(count, name=HOSTILE if count == 12 else "class")
     [figure] = class_figures.confusion(found)
-    root = parsed(figure.wide if size is WIDE else figure.narrow)
+    root = parsed(figure.picture)
     shown = min(count, 30)
     assert len(with_class(root, "cell")) == shown**2
     assert len(with_class(root, "cell", "right")) == shown
