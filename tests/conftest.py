@@ -341,7 +341,12 @@ def ray_cluster() -> Iterator[RayCluster]:
     """A Ray cluster of a head and two nodes with two CPUs each, to which `ray` connects."""
     from tests import ray_cluster
 
-    with ray_cluster.running("one", "two") as cluster, mock.patch.dict(os.environ, cluster.login):
+    with (
+        ray_cluster.running("one", "two") as cluster,
+        mock.patch.dict(os.environ, cluster.login),
+        # on a machine that is busy no agent is given up that has not begun yet
+        mock.patch("lstm_sweep.search.engines.ray.BEGIN_WITHIN_S", 400.0),
+    ):
         yield cluster
 
 

@@ -104,22 +104,6 @@ class Server:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(20)
 
-    def fall_silent(self) -> socket.socket:
-        """Put one in its place that takes connections and never answers."""
-        self.kill()
-        mute = socket.socket()
-        mute.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        until = time.monotonic() + 20
-        while True:
-            try:
-                mute.bind(("127.0.0.1", self._port))
-                break
-            except OSError:  # not all of its processes are gone yet
-                assert time.monotonic() < until
-                time.sleep(0.1)
-        mute.listen()
-        return mute
-
     def stop(self) -> None:
         """Let it end."""
         if self._process and self._process.poll() is None:

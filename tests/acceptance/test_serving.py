@@ -175,13 +175,3 @@ def test_another_export_of_it_is_no_further_version(folder: Path, exported: Done
         "name": "words", "version": 1, "uri": "models:/words@champion", "champion": True,
         "why": "it was the champion",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "a:b", "..", "a\nb", " a"])
-def test_a_name_that_mlflow_does_not_take_is_refused_before_anything_is_done(
-    folder: Path, exported: Done, name: str
-) -> None:
-    done = run_here("export", "words-1", "--to", "none", "--register", name, cwd=folder)
-    assert (done.code, len(done.err.splitlines())) == (2, 1)
-    assert "--register is" in done.err and "expected the name of a model" in done.err
-    assert not (folder / "none").exists()

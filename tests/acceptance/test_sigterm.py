@@ -118,23 +118,6 @@ def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], 
 
 
 @pytest.mark.full
-def test_a_server_that_never_answers_does_not_delay_it(workplace: Callable[[str], Path]) -> None:
-    folder = workplace("mute")
-    server = Server(folder)
-    try:
-        there = {"MLFLOW_TRACKING_URI": server.start()}
-        store = MlflowStore(load(folder, there))
-        with two_at_work(folder, store, there) as process, server.fall_silent() as mute:
-            mute.accept()  # the program is waiting for an answer now
-            process.terminate()
-            assert process.wait(END_WITHIN_S) == 143
-            assert processes_of_group(process.pid) == []
-            assert "runs were left open" in process.communicate()[1]
-    finally:
-        server.stop()
-
-
-@pytest.mark.full
 def test_a_server_under_load_gets_the_ends_of_all_runs(workplace: Callable[[str], Path]) -> None:
     folder = workplace("loaded")
     server = Server(folder)

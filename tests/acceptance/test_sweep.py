@@ -212,16 +212,6 @@ def test_event_ids_are_searched_too(of_ids: Swept) -> None:
     assert "nats better" in done.out or "nats worse" in done.out
 
 
-@pytest.mark.full
-def test_the_alphabet_of_an_exported_model_is_of_event_ids(of_ids: Swept) -> None:
-    exported = of_ids.place.read("export", "log-1", "--to", "best", "--json")
-    assert exported.code == 0, exported.err
-    text = (of_ids.place.folder / "best" / "alphabet.json").read_text(encoding="utf-8")
-    alphabet = json.loads(text)
-    assert alphabet["kind"] == "ids"
-    assert alphabet["symbols"][:3] == [0, 7, 14]
-
-
 def test_a_sweep_without_a_result_says_so(workplace: Callable[[str], Path]) -> None:
     folder = workplace("fails")
     write_text(folder / "words.txt")

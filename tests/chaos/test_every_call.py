@@ -272,6 +272,22 @@ def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
         check_whole(store, cache)
 
 
+def test_a_sweep_that_begins_loses_nothing_when_a_call_of_its_store_fails(
+    sweeps: Sweeps, cache: Path
+) -> None:
+    whole = Failing()
+    sweeps.drive(whole)
+    expected = found(whole)
+    for at in range(1, whole.calls + 1, 7):
+        store = Failing(at)
+        with contextlib.suppress(StoreError):
+            sweeps.drive(store)
+        store.at = 0
+        sweeps.drive(store)
+        assert found(store) == expected, f"call {at}"
+        check_whole(store, cache)
+
+
 # --- MLflow's store -------------------------------------------------------------------------------
 
 WRITES = (

@@ -255,7 +255,7 @@ def test_onnx_files_predict_what_the_network_does(config: ClassConfig, tmp_path:
         assert found == pytest.approx(right, abs=1e-5)
 
 
-@pytest.mark.parametrize("format", ["onnx", *in_full("keras", "savedmodel")])
+@pytest.mark.parametrize("format", ["onnx", *in_full("savedmodel")])
 def test_a_bundle_says_the_same_in_a_clean_process_and_its_readme_runs(
     format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -201,18 +203,33 @@ def test_each_field_changes_what_is_trained(
     assert results(training_of(config, tmp_path / "m.keras", graphs))[-1] != two_epochs[-1]
 
 
+#: trains a classifier and then a network of next symbols on JAX, and prints their losses
+JAX = """
+import sys
+from pathlib import Path
+from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.source import Source
+from tests.contract import test_classifier as classes, test_training as symbols
+first, second = Path("classes.keras"), Path("symbols.keras")
+print([loss for _, loss, *_ in classes.results(classes.training_of(classes.CONFIG, first, None))])
+symbols.GRAPHS["folder"] = Path("graphs")
+config = symbols.CONFIG.evolve(layer_size=8, dropout=0.1, epochs=2)
+found = symbols.epochs(symbols.trained(config, load(Source(data=sys.argv[1])), second))
+print([one["val_loss"] for one in found])
+import keras
+assert keras.backend.backend() == "jax"
+"""
+
+
 @pytest.mark.full
-def test_a_classifier_trains_on_jax_too(tmp_path: Path) -> None:
-    script = (
-        "from pathlib import Path; from tests.contract.test_classifier import *\n"
-        f"print(results(training_of(CONFIG, Path({str(tmp_path / 'm.keras')!r}), None)))\n"
-        "import keras; assert keras.backend.backend() == 'jax'"
-    )
+def test_networks_train_on_jax_too(data: Path, tmp_path: Path) -> None:
+    environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        [sys.executable, "-c", script], env=os.environ | {"KERAS_BACKEND": "jax"},
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-c", JAX, str(data)],
+        cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    losses = [loss for _, loss, *_ in eval(done.stdout.splitlines()[-1])]
-    assert losses[-1] < losses[0]
-    assert (tmp_path / "m.keras").exists()
+    for line, name in zip(done.stdout.splitlines()[-2:], ("classes", "symbols"), strict=True):
+        losses = json.loads(line)
+        assert losses[-1] < losses[0] < math.log(16)
+        assert (tmp_path / f"{name}.keras").exists()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,9 @@ import lstm_sweep as ls
 from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.lifecycle import SweepFailedError
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.references import SweepExistsError
-from lstm_sweep.search.driver import lease
-from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import TINY, run_here, run_program
-from tests.contract.sittings import after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, store_in, tiny_spec
 
@@ -79,89 +73,12 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
     return Requests(monkeypatch)
 
 
-@pytest.fixture
-def begun(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose store has a sweep that was interrupted in its second trial."""
-    folder = workplace("begun")
-    engine = ScriptedEngine(LOSSES, watch=after(2, interrupt))
-    with monkeypatch.context() as patch:
-        patch.setattr(references, "open_engine", lambda name, **more: engine)
-        with pytest.raises(KeyboardInterrupt):
-            launch(store_in(folder).settings, data)
-    return folder
-
-
-def launch(settings: Settings, data: Path) -> None:
-    Local(settings).launch(tiny_spec(data=str(data), **SPEC))
-
-
-def resume(settings: Settings) -> None:
-    Local(settings).resume("s", {})
-
-
-def copy_of(begun: Path, folder: Path) -> Settings:
-    begun_db, own_db = (sqlite3.connect(one / "mlflow.db") for one in (begun, folder))
-    with closing(begun_db), closing(own_db):
-        begun_db.backup(own_db)  # with what is in its log
-    return store_in(folder).settings
-
-
-def found(settings: Settings) -> list[tuple[Any, ...]]:
-    """What a sweep has found, once all of its runs are closed and nobody drives it."""
-    store = MlflowStore(settings)
-    [parent] = reader.sweeps(store)
-    assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-    assert {run.info.status for run in store.runs()} <= {"FINISHED", "KILLED", "FAILED"}
-    assert lease.find_driver(store, parent.info.run_id) is None
-    return [
-        (one.number, one.config, one.seed, one.outcome, one.best_loss)
-        for one in reader.trials(store, "s")
-    ]
-
-
-def driven(settings: Settings) -> bool:
-    """Whether somebody drives a sweep, as `resume` and `stop` look for it."""
-    store = MlflowStore(settings)
-    return any(lease.find_driver(store, run.info.run_id) for run in reader.sweeps(store))
-
-
-@pytest.mark.parametrize("goes_on", [False, True], ids=["launch", "resume"])
-def test_a_launch_or_resume_that_failed_leaves_what_can_go_on(
-    workplace: Callable[[str], Path],
-    begun: Path,
-    data: Path,
-    requests: Requests,
-    goes_on: bool,
-) -> None:
-    def prepared(name: str) -> Settings:
-        folder = workplace(name)
-        return copy_of(begun, folder) if goes_on else store_in(folder).settings
-
-    def call(settings: Settings) -> None:
-        resume(settings) if goes_on else launch(settings, data)
-
-    whole = prepared("whole")
-    made = requests.counted(lambda: call(whole))
-    expected = found(whole)
-    assert made > 20 and len(expected) == 2
-    for number in requests.each(made):
-        settings = prepared("broken")
-        with suppress(*FAILURES):
-            call(settings)
-        requests.undisturbed()
-        assert not driven(settings), f"request {number}"
-        try:
-            call(settings)
-        except SweepExistsError:
-            resume(settings)
-        assert found(settings) == expected, f"request {number}"
-
-
 def test_a_rerun_that_failed_can_be_called_again(
-    workplace: Callable[[str], Path], begun: Path, requests: Requests
+    workplace: Callable[[str], Path], data: Path, requests: Requests
 ) -> None:
-    settings = copy_of(begun, workplace("rerun"))
-    resume(settings)
+    """A launch and a resume are in `tests/chaos`, where each call of a store in memory fails."""
+    settings = store_in(workplace("rerun")).settings
+    Local(settings).launch(tiny_spec(data=str(data), **SPEC))
 
     def rerun() -> None:
         assert Local(settings).rerun("s/1").verdict == "identical"

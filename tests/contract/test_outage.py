@@ -314,23 +314,6 @@ def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
 
 
 @pytest.mark.full
-def test_a_rerun_waits_for_a_server_that_is_down_for_a_while(
-    server: Server, corpus: Corpus, data: Path
-) -> None:
-    store = MlflowStore(Settings(server.address, None, "outage", "test"))
-    record = one_trial(store, corpus, data)
-    restart = threading.Thread(target=server.start)
-    engine = ScriptedEngine(LOSSES, watch=killing(server))
-    observer = Waiting(at_outage=restart.start)
-    again = train_again(store, record, engine, {}, observer=observer)
-    restart.join()
-    assert observer.waits
-    assert again.verdict == "identical"
-    assert reruns(store) == [("FINISHED", "complete", "")]
-    assert store.history(again.rerun_run_id, "val_loss") == dict(enumerate(LOSSES[0], start=1))
-
-
-@pytest.mark.full
 def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_run(
     server: Server, corpus: Corpus, data: Path
 ) -> None:

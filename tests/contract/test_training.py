@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, StepWindows, scoring_targets
-from tests.conftest import in_full, write_text
+from tests.conftest import in_full
 
 CONFIG = TrialConfig(
     layers=2, layer_size=12, sequence_length=10, batch_size=16, learning_rate=0.01, epochs=3
@@ -263,41 +260,3 @@ def test_a_better_network_that_is_written_already_stays(
     going_on = CheckpointSettings(file, 0, best_loss)
     next(training_of(CONFIG, corpus, model, checkpoints=going_on))
     assert (model.read_bytes() == b"of a later round") is (best_loss == 0.0)
-
-
-JAX = """
-import json, sys
-from pathlib import Path
-from lstm_sweep.models import backend, rounds
-from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.corpus import load
-from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.data.windows import scoring_targets
-from lstm_sweep.models.network import training
-backend.environment(None)
-backend.prepare(gpu=False, seed=3)
-corpus = load(Source(data=sys.argv[1]))
-config = TrialConfig(layers=2, layer_size=8, sequence_length=10, batch_size=32, epochs=2,
-    dropout=0.1)
-targets = scoring_targets(corpus.validation, 200, 0)
-found = training.Training(config, corpus, targets, 3, Path(sys.argv[2])).events()
-print(json.dumps([e.metrics["val_loss"] for e in found if isinstance(e, rounds.Round)]))
-import keras
-assert keras.backend.backend() == "jax"
-"""
-
-
-@pytest.mark.full
-def test_a_trial_trains_on_jax_too(tmp_path: Path) -> None:
-    data = write_text(tmp_path / "words.txt")
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, str(data), str(tmp_path / "m.keras")],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    losses = json.loads(done.stdout.splitlines()[-1])
-    assert losses[1] < losses[0] < math.log(16)
-    assert (tmp_path / "m.keras").exists()

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.search.process import signals
-from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield
+from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store import writer
 from lstm_sweep.search.store.faults import NoAnswerError, StoreError
 from lstm_sweep.search.store.memory import MemoryStore
@@ -149,31 +145,6 @@ def test_it_is_behind_while_the_store_does_not_answer_or_too_much_waits(
     writes.drain()
     assert not writes.is_behind
     writes.close()
-
-
-@pytest.fixture
-def mute() -> Iterator[Callable[[], Any]]:
-    """A write that is not answered before the test is over."""
-    over = threading.Event()
-    yield lambda: over.wait(60)
-    over.set()
-
-
-def test_a_mute_store_is_given_up_once_the_time_of_an_end_is_over(
-    monkeypatch: pytest.MonkeyPatch, mute: Callable[[], Any]
-) -> None:
-    monkeypatch.setattr(signals, "GIVE_UP_ALL_S", 0.1)
-    shield, made = Shield(), list[str]()
-    writes = writer_of(shield)
-    with pytest.raises(Interrupted), shield.up(), shield.hold():
-        writes.put(mute)
-        writes.put(lambda: made.append("never"))
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert not writes.is_short_of_time or shield.waited_s > 0.03
-        with pytest.raises(StoreError, match="no answer in time, now that an end is wanted"):
-            writes.drain()
-        assert writes.is_short_of_time
-    assert made == []
 
 
 @pytest.mark.parametrize("ending", [False, True])
