@@ -24,7 +24,7 @@ from lstm_sweep.models.scoring import log_softmax
 from lstm_sweep.search.cli import main
 from tests.conftest import in_full, write_text
 from tests.contract.arithmetic import assert_near
-from tests.unit.models.data.splits import split_of
+from tests.unit.models.data.corpus_files import split_of
 
 CARRIED = TrialConfig(
     state="carried", layers=2, layer_size=7, sequence_length=6, batch_size=4, optimizer="sgd",

@@ -13,10 +13,44 @@ import pytest
 
 from lstm_sweep.models.bundle.bundle import inputs_of
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
+from lstm_sweep.search.engines.worker import TemplateTraining
+from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import in_full
-from tests.contract.template_runs import ABOVE, epochs, job_of, run, written
+
+DATA = "import numpy as np\ndef data():\n    return np.ones((20, 3)), np.ones(20)\n"
+#: what stands above a template of few lines: 12 lines
+ABOVE = f"""{DATA}
+import keras
+def net(**compiled):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(**{{'optimizer': 'sgd', 'loss': 'mse', **compiled}})
+    return model
+def create_model(x, y):
+    units = {{{{choice([1, 2])}}}}
+    model = net()
+"""
+
+
+def job_of(template: Template, folder: Path, seed: int = 1) -> Job:
+    config = template.space().middle()
+    trial = Trial(sweep="s", number=0, config=config, seed=seed)
+    return Job(trial=trial, slot=Slot(0), training=TemplateTraining(template), folder=folder)
+
+
+def run(template: Template, folder: Path) -> list[Message]:
+    return list(worker.run(job_of(template, folder)))
+
+
+def written(folder: Path, body: str, above: str = ABOVE) -> Template:
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    (folder / "mine.py").write_text(above + lines, encoding="utf-8")
+    return Template.read(str(folder / "mine.py"))
+
+
+def epochs(messages: list[Message]) -> list[RoundDone]:
+    return [message for message in messages if isinstance(message, RoundDone)]
+
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "templates").glob("*.py"))
 #: those that are run twice: recurrent, convolutional, several inputs
@@ -183,7 +217,7 @@ return 1.0"""
 IN_A_WORKER = """
 import sys
 from pathlib import Path
-from tests.contract.template_runs import job_of
+from tests.contract.test_foreign import job_of
 from lstm_sweep.search.engines import worker
 from lstm_sweep.spaces.template.template import Template
 folder = Path(sys.argv[1])

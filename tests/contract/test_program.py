@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
-from lstm_sweep.models.data.windows import StepWindows
+from lstm_sweep.models.data.alphabet import Alphabet
+from lstm_sweep.models.data.corpus import Corpus, Split
+from lstm_sweep.models.data.corpus import load as load_corpus
+from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring, StepWindows, steps_with_target
+from lstm_sweep.models.network.evaluation import evaluate
+from lstm_sweep.models.network.program import StepwiseProgram
+from lstm_sweep.search.actions import inference
+from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.spaces.space import with_settings
 from tests.conftest import in_full
 from tests.contract.arithmetic import networks_of, programs, steps_of
+from tests.sweeps import PLAIN, tiny_spec
+from tests.unit.models.data.corpus_files import split_of
 
 pytestmark = pytest.mark.usefixtures("prepared")
 
@@ -150,3 +170,188 @@ def test_what_was_trained_in_float16_on_a_gpu_is_scored_on_a_cpu(direction: str)
     logits = program.program_of(networks, config, 0).logits(windows)
     expected = networks.scored.predict_on_batch(windows)
     np.testing.assert_allclose(logits, expected, atol=1e-3)
+
+
+# Networks are scored on what they predict after their windows, whatever the windows share
+
+
+ALPHABET = 9
+CONFIG = TrialConfig(direction="uni", layer_size=50, sequence_length=31, batch_size=5)
+
+
+@pytest.fixture(scope="module")
+def log() -> Split:
+    """Short sessions of few symbols, so that many windows begin alike."""
+    sizes = np.random.default_rng(4).integers(1, 15, 60)
+    split = split_of(sizes.tolist())
+    codes = np.random.default_rng(5).choice([2, 3, 4], len(split), p=[0.6, 0.3, 0.1])
+    return type(split)(codes.astype(split.codes.dtype), split.starts)
+
+
+@pytest.fixture(scope="module")
+def long_log() -> Split:
+    """Sessions of few symbols, most of them longer than a window."""
+    split = split_of(np.random.default_rng(6).integers(20, 90, 14).tolist())
+    codes = np.random.default_rng(7).choice([2, 3, 4], len(split), p=[0.8, 0.1, 0.1])
+    return type(split)(codes.astype(split.codes.dtype), split.starts)
+
+
+def text_of(symbols: int) -> Split:
+    """One session of random symbols, whose windows share next to nothing."""
+    split = split_of([symbols])
+    codes = np.random.default_rng(5).integers(2, ALPHABET, symbols)
+    return type(split)(codes.astype(split.codes.dtype), split.starts)
+
+
+def predicted(
+    predict: Any, config: TrialConfig, log: Split, *, share_windows: bool = False
+) -> NDArray[np.float64]:
+    """Log-probabilities at each place of the log."""
+    from lstm_sweep.models.network.evaluation import predictions
+
+    everywhere, found = np.arange(len(log)), np.empty((len(log), ALPHABET))
+    shared = steps_with_target(config.sequence_length) if share_windows else 1
+    for log_probabilities, true, numbers in predictions(
+        predict, config, ALPHABET, log, everywhere, shared=shared
+    ):
+        assert (true == log.codes[numbers]).all()
+        found[numbers] = log_probabilities
+    return found
+
+
+def whole(predict: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
+    """The same from whole windows, one after the other."""
+    from lstm_sweep.models.data.windows import scoring_windows
+    from lstm_sweep.models.scoring import log_softmax
+
+    windows = scoring_windows(log, np.arange(len(log)), config.sequence_length, 1)
+    return np.concatenate([log_softmax(np.asarray(predict(one))) for one, _ in windows])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"direction": "uni", "layer_size": 128},  # computed with idle units
+        {"direction": "uni", "averaging": "off", "embedding_size": 3, "layers": 3},
+        {"direction": "bi"},
+    ],
+    ids=["averages", "weights", "both directions"],
+)
+def test_windows_that_begin_alike_are_predicted_as_each_alone(
+    more: dict[str, Any], log: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lstm_sweep.models.network import evaluation
+
+    config = TrialConfig(layer_size=50, sequence_length=12, batch_size=5).evolve(**more)
+    _, (program, _) = programs(config, ALPHABET)
+    before = predicted(program, config, log)
+    # layers of 128 with such weights differ by 2e-5 in calls of other sizes
+    np.testing.assert_allclose(before, whole(program.logits, config, log), atol=1e-4)
+    program.train(steps_of(config, ALPHABET, 4))
+    program.sync()
+    after = predicted(program, config, log)
+    np.testing.assert_allclose(after, whole(program.logits, config, log), atol=1e-4)
+    assert np.abs(after - before).max() > 0.01
+    # calls of few rows, and blocks of few windows
+    monkeypatch.setattr(evaluation, "STAGE_ROWS", 32)
+    monkeypatch.setattr(evaluation, "SCORING_NUMBERS", 24 * 12 * 2 * config.layer_size)
+    monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 100)
+    np.testing.assert_allclose(predicted(program, config, log), after, atol=1e-4)
+
+
+def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
+    """Log-probabilities at each place, of Keras's layers in the shared windows, one by one."""
+    from lstm_sweep.models.data.windows import past, shared_windows
+    from lstm_sweep.models.scoring import log_softmax
+
+    most, length = steps_with_target(config.sequence_length), config.sequence_length
+    everywhere, found = np.arange(len(log)), np.empty((len(log), ALPHABET))
+    ends, window_of, steps_before = shared_windows(log, everywhere, most, length)
+    for first in range(0, len(ends), 200):
+        windows = past(log, np.asarray(ends[first : first + 200]), np.arange(length, 0, -1))
+        logits = networks.every_step(windows, training=False).numpy()
+        own = np.flatnonzero((window_of >= first) & (window_of < first + 200))
+        found[own] = log_softmax(logits[window_of[own] - first, length - 1 - steps_before[own]])
+    return found
+
+
+@pytest.mark.parametrize("more", [{}, {"averaging": "off", "layers": 3}])
+def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
+    more: dict[str, Any], long_log: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lstm_sweep.models.cpu.programs import KerasProgram
+    from lstm_sweep.models.network import evaluation
+
+    config = CONFIG.evolve(**more)
+    (stepwise, networks), (fast, other) = programs(config, ALPHABET)
+    expected = after_shorter_pasts(networks, config, long_log)
+    for program in (stepwise, fast, KerasProgram(other, config)):
+        found = predicted(program, config, long_log, share_windows=True)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        apart = np.abs(found - predicted(program, config, long_log)).max(axis=1) > 1e-4
+        assert apart.any()
+        places = np.arange(len(long_log))
+        since_head = places - long_log.heads(places)
+        assert (since_head[apart] > config.sequence_length).all()
+    monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 30)
+    monkeypatch.setattr(evaluation, "SCORING_ROWS", 10)
+    found = predicted(fast, config, long_log, share_windows=True)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_both_directions_see_whole_windows(log: Split) -> None:
+    config = CONFIG.evolve(direction="bi")
+    _, (program, _) = programs(config, ALPHABET)
+    found = predicted(program, config, log, share_windows=True)
+    np.testing.assert_array_equal(found, predicted(program, config, log))
+
+
+@pytest.mark.parametrize(("length", "apart"), [(10, False), (20, True)])
+def test_short_windows_of_event_ids_share_nothing(length: int, apart: bool) -> None:
+    from lstm_sweep.models.network.evaluation import evaluate
+
+    ids, config = tuple(range(7)), CONFIG.evolve(sequence_length=length)
+    text = text_of(300)
+    for symbols, shares in ((ids, apart), (tuple("abcdefg"), True)):
+        corpus = Corpus("c", Alphabet(symbols), text, text, text, digest="d", decided="")
+        (_, _), (program, _) = programs(config, len(corpus.alphabet))
+        shared, whole = (
+            evaluate(program, config, corpus, text, np.arange(300), share_windows=share)["loss"]
+            for share in (True, False)
+        )
+        assert (abs(shared - whole) > 1e-6) is shares
+
+
+# A sweep and an export score targets side by side in the last steps of shared windows
+
+
+@pytest.mark.parametrize("adjacent", [24, *in_full(1)])
+def test_losses_are_those_of_shared_windows_if_targets_are_side_by_side(
+    workplace: Callable[[str], Path], data: Path, tmp_path: Path, adjacent: int
+) -> None:
+    settings = load(workplace(f"shared-{adjacent}"), {})
+    fields = {"direction": "uni", "sequence_length": 10, "layer_size": 16}
+    spec = tiny_spec(
+        data=str(data), name="s", trials=1, workers=1, adjacent_targets=adjacent, **PLAIN
+    )
+    space = with_settings(spec.space, [f"{name}={value}" for name, value in fields.items()])
+    spec = replace(spec, space=space)
+    assert dict(Local(settings).launch(spec).trials) == {"complete": 1}
+    folder = tmp_path / "best"
+    Local(settings).export("s", str(folder))
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+    corpus, scoring = load_corpus(Source(data=str(data))), Scoring(100, 0, adjacent)
+    path, content = bundles.read(str(folder))
+    inference.predictor_of(path, content, seed=0)  # sets the process up
+    networks = bundles.networks_of(path / "model.keras", content.config, len(content.alphabet))
+    program = StepwiseProgram(networks, content.config)
+    for split, loss in ((corpus.validation, "val_loss"), (corpus.test, "test_loss")):
+        targets = scoring.drawn(split, at_least=10_000 if loss == "test_loss" else 0)
+        shared, whole = (
+            evaluate(program, content.config, corpus, split, targets, share_windows=share)
+            for share in (True, False)
+        )
+        own, other = (shared, whole) if scoring.share_windows else (whole, shared)
+        assert metrics[loss] == pytest.approx(own["loss"], rel=1e-6)
+        assert metrics[loss] != pytest.approx(other["loss"], rel=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -9,31 +11,90 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import open_engine, ray, ray_agent
-from lstm_sweep.search.engines.base import SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import LEAVING, RayEngine
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
-from tests.contract.engine_jobs import ENDLESS, job, listen, losses, saved_corpus
-from tests.contract.ray_nodes import (
-    LONG,
-    WITHIN_S,
-    agent_of,
-    another_node,
-    hear,
-    is_lost,
-    is_round,
-    left_of,
-    slot_of,
-)
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot
+from tests import ray_hosts
+from tests.contract.engine_jobs import CONFIG, ENDLESS, job, listen, losses, saved_corpus
 from tests.ray_cluster import RayCluster, family
+from tests.ray_hosts import Hosts
+
+#: seconds for which anything is waited for; nothing takes so long
+WITHIN_S = 120.0
+#: so long that a trial can be interrupted
+LONG = CONFIG.evolve(epochs=80, layer_size=24)
+
+NUMBERS = itertools.count()
+
+
+@contextlib.contextmanager
+def another_node(ray_cluster: RayCluster) -> Iterator[str]:
+    """A node with one slot that a test may kill; its name is that of no other."""
+    name = f"third-{next(NUMBERS)}"
+    ray_cluster.add(name, num_cpus=1)
+    yield name
+    ray_cluster.remove(name)
+
+
+def slot_of(engine: RayEngine, node: str) -> Slot:
+    """A slot on a node, which may have joined just now."""
+    until = time.monotonic() + WITHIN_S
+    while not (found := [slot for slot in engine.slots if slot.node == node]):
+        assert time.monotonic() < until, f"no slot on {node}"
+        engine.wait(0.5)
+    return found[0]
+
+
+def hear(engine: RayEngine, until: Callable[[Slot, Event], bool]) -> list[tuple[Slot, Event]]:
+    """Events up to those among which one is wanted."""
+    heard: list[tuple[Slot, Event]] = []
+    limit = time.monotonic() + WITHIN_S
+    while not any(until(slot, event) for slot, event in heard):
+        assert time.monotonic() < limit, heard
+        heard += engine.wait(0.2)
+    return heard
+
+
+def is_round(slot: Slot, event: Event) -> bool:
+    return isinstance(event, RoundDone)
+
+
+def is_lost(slot: Slot, event: Event) -> bool:
+    return isinstance(event, SlotLost)
+
+
+def left_of(pids: Iterable[int]) -> set[int]:
+    """Processes that are still there after they had time to end; dead ones may be unreaped."""
+    until = time.monotonic() + WITHIN_S
+    while True:
+        left = {pid for pid in pids if runs(pid)}
+        if not left or time.monotonic() > until:
+            return left
+        time.sleep(0.1)
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
+def agent_of(engine: RayEngine, slot: Slot) -> int:
+    hello = engine._owners[slot].hello
+    assert hello
+    return hello.pid
+
 
 pytestmark = pytest.mark.full
 
@@ -328,3 +389,46 @@ def see(cluster: RayCluster, wanted: Callable[[str], bool]) -> None:
     while not wanted(status := cluster.status()):
         assert time.monotonic() < until, status
         time.sleep(1)
+
+
+# A node that is cut off from the network, while all that runs on it goes on, and comes back
+
+
+#: rounds that are over within the seconds for which the node is cut off
+ROUNDS = 30
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    with ray_hosts.running() as hosts, mock.patch.dict("os.environ", hosts.login):
+        yield hosts
+
+
+def test_a_trial_that_ends_while_its_node_is_cut_off_does_not_end_twice(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    corpus, config = saved_corpus(tmp_path), CONFIG.evolve(epochs=ROUNDS)
+    with RayEngine() as engine:
+        far = slot_of(engine, "far")
+        begun = job(corpus, tmp_path / "trial", far, config)
+        engine.start(begun)
+        hear(engine, lambda slot, event: isinstance(event, RoundDone))
+        processes = hosts.agents()
+        assert len(processes) > 2
+        hosts.cut()
+        began = time.monotonic()
+        heard = hear(engine, is_lost)
+        print(f"a node that is cut off is lost after {time.monotonic() - began:.1f} s")
+        assert [where for where, event in heard if isinstance(event, SlotLost)] == [far]
+        again = slot_of(engine, "near")
+        engine.start(replace(begun, slot=again))
+        hear(engine, lambda slot, event: isinstance(event, RoundDone))
+        hosts.mend()
+        heard = hear(engine, lambda slot, event: isinstance(event, Ended))
+        ends = [(where, event) for where, event in heard if isinstance(event, Ended)]
+        assert ends == [(again, Ended(Outcome.COMPLETE))]
+        assert len(losses([one for _, one in heard if isinstance(one, RoundDone)])) < ROUNDS
+        assert left_of(processes) == set()
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert all(isinstance(event, SlotAdded) for _, event in engine.wait(0.2))

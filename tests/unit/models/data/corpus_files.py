@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
+from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.alphabet import START
 from lstm_sweep.models.data.corpus import Corpus, Split, load
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.streams import training_epoch
+from lstm_sweep.models.data.windows import Batch
 from lstm_sweep.models.errors import InputError
 
 #: long enough for every split, and begins with all its symbols
@@ -66,3 +72,63 @@ def ids(numbers: Sequence[int]) -> str:
 
 
 MULTIBYTE = "aß漢🎵\n" * 20
+
+
+# Splits of a corpus with their windows, and strategies for them
+
+
+#: the code of a split's first symbol, see `split_of`
+FIRST = 2
+
+
+def split_of(sizes: list[int]) -> Split:
+    """Make sessions of these sizes in which every symbol is another: `FIRST` plus its index."""
+    starts = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
+    return Split(np.arange(FIRST, FIRST + sum(sizes), dtype=np.uint16), starts)
+
+
+def past_of(sizes: list[int], length: int) -> dict[int, list[int]]:
+    """Give the window of every symbol of `split_of(sizes)`, symbol by symbol."""
+    windows, code = {}, FIRST
+    for size in sizes:
+        session = [START] * length
+        for _ in range(size):
+            windows[code] = session[-length:]
+            session.append(code)
+            code += 1
+    return windows
+
+
+def batches_of(sizes: list[int], config: TrialConfig, seed: int, epoch: int) -> list[Batch]:
+    return list(training_epoch(split_of(sizes), config, seed, epoch).batches())
+
+
+def weighed(batches: list[Batch]) -> Iterator[tuple[int, float]]:
+    """Yield every target with its weight."""
+    for batch in batches:
+        yield from zip(batch.targets.ravel().tolist(), batch.weights.ravel().tolist(), strict=True)
+
+
+def targets_that_count(batches: list[Batch]) -> Counter[int]:
+    assert {weight for _, weight in weighed(batches)} <= {0.0, 1.0}
+    return Counter(target for target, weight in weighed(batches) if weight)
+
+
+sessions = st.lists(st.integers(1, 40), min_size=1, max_size=6)
+offsets = st.sampled_from(["random", "fixed"])
+seeds = st.integers(0, 2**31)
+epochs = st.integers(1, 1000)
+
+
+def configs(direction: str, strides: st.SearchStrategy[int]) -> st.SearchStrategy[TrialConfig]:
+    return st.builds(
+        TrialConfig,
+        direction=st.just(direction),
+        sequence_length=st.integers(1, 50),
+        batch_size=st.integers(1, 9),
+        stride=strides,
+        offset=offsets,
+    )
+
+
+any_config = configs("uni", st.integers(0, 60)) | configs("bi", st.integers(0, 60))

@@ -502,3 +502,17 @@ def test_new_sessions_are_those_of_all_files_also_beside_folders_called_as_split
         (tmp_path / name).write_text("1 2\n", encoding="utf-8")
     found = read_sessions(str(tmp_path), lines.alphabet)
     assert (found.files, len(found)) == (("new", "test/b", "train/a"), 3)
+
+
+def test_two_cuts_never_snap_to_the_same_session_end(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("ab" * 4925)
+    (tmp_path / "b").write_text("ab" * 75)
+    corpus = load(Source(data=str(tmp_path), split=(0.98, 0.01, 0.01)))
+    assert [len(split) for split in corpus.splits().values()] == [9800, 100, 100]
+
+
+def test_the_same_numbers_as_text_and_as_ids_have_two_digests(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("abcab" * 20)
+    (tmp_path / "ids").write_text("\n".join(str(ord(symbol)) for symbol in "abcab" * 20))
+    digests = {load(Source(data=str(tmp_path / name))).digest for name in ("text", "ids")}
+    assert len(digests) == 2

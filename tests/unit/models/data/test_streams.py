@@ -17,7 +17,15 @@ from lstm_sweep.models.data.streams import (
     scoring_blocks,
     training_epoch,
 )
-from tests.unit.models.data.splits import FIRST, epochs, offsets, past_of, seeds, sessions, split_of
+from tests.unit.models.data.corpus_files import (
+    FIRST,
+    epochs,
+    offsets,
+    past_of,
+    seeds,
+    sessions,
+    split_of,
+)
 
 carried = st.builds(
     TrialConfig,

@@ -38,7 +38,7 @@ from lstm_sweep.models.data.windows import (
     stages_of,
     steps_with_target,
 )
-from tests.unit.models.data.splits import (
+from tests.unit.models.data.corpus_files import (
     FIRST,
     any_config,
     batches_of,

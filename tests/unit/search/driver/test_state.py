@@ -432,3 +432,18 @@ def test_a_round_that_is_taken_from_a_checkpoint_is_scored_once() -> None:
     lost = attempt(0, 10.0, Outcome.LOST, scoring=(1.0, 0.5, 0.5))
     again = attempt(0, 10.0, scoring=(1.0001, 0.5, 0.625), attempt=2)  # the third one anew
     assert spent_by(lost, again).scoring == 2.625
+
+
+def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
+    slot = Slot(0, core=0)
+    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
+    lost = _progress(trial, slot).with_end(Ended(Outcome.LOST, "killed"), 1.0)
+    new = SweepState(name="s", spec=SweepSpec(trials=2), run_id="run", slots=(slot,))
+    waiting = with_trials(new, [lost], waiting=[trial.next_attempt()])
+    assert waiting.counts == {}
+    assert with_trials(new, [lost], [_progress(trial.next_attempt(), slot)]).counts == {}
+    assert with_trials(new, [lost]).counts == {"lost": 1}
+
+
+def _progress(trial: Trial, slot: Slot) -> Trial:
+    return replace(trial, run_id="run", slot=slot)

@@ -45,7 +45,7 @@ from lstm_sweep.search.values.spec import ALGORITHMS
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, from_mapping
-from tests.unit.models.data.splits import split_of
+from tests.unit.models.data.corpus_files import split_of
 
 each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 SMALL = Space(

@@ -278,3 +278,8 @@ def test_the_file_in_which_mlflow_keeps_a_password_counts(folder: Path) -> None:
 def test_what_is_sent_no_password_needs_no_name(text: str, folder: Path) -> None:
     write(folder, text)
     load(folder, PASSWORD | {"PGPASSWORD": "planted", "AWS_SECRET_ACCESS_KEY": "planted"})
+
+
+def test_the_files_of_one_store_do_not_go_to_another(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.yaml").write_text("artifacts: mine")
+    assert load(tmp_path, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"}).artifacts is None
