@@ -53,11 +53,27 @@ Gradients = Callable[[Any], list[Any]]
 #: gradient of a layer's outputs -> gradients of its inputs, None for `Symbols`, and of its weights
 LayerBackward = Callable[[Any], tuple[Any, list[Any]]]
 
+
+class Sample(NamedTuple):
+    """By what the symbols of the softmax of a training step are drawn."""
+
+    #: `<int32>[predictions]`
+    targets: Any
+    #: `<int64>[2]`
+    seed: Any
+
+
+#: gradient of logits -> gradients of the features that they were made of, and of kernel and bias
+Head = Callable[[Any], tuple[Any, list[Any]]]
+
 #: up to so many units, a layer is faster with TensorFlow's own backward kernel
 FUSED_UNITS = 48
 #: limits of the same for a layer of symbols: units, and alphabet size per unit. That kernel takes
 #: one-hot vectors
 SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
+#: with so many symbols or more, the softmax of a training step is over so many drawn ones and the
+#: true one
+SAMPLED_FROM, SAMPLED = 8_192, 1_024
 #: time steps in one iteration of a loop: the first of these that divides the number of steps
 UNROLL = (2, 1)
 
@@ -83,6 +99,8 @@ class Form(NamedTuple):
     reduced: bool = False
     #: whether the state is carried from window to window
     carried: bool = False
+    #: whether the softmax of a training step is over drawn symbols
+    sampled: bool = False
     #: `ClassConfig.pooling` of a network that predicts classes, which reads an even number of steps
     pooling: str = ""
 
@@ -102,6 +120,7 @@ class Form(NamedTuple):
             fused=full and units <= FUSED_UNITS,
             reduced=not full,
             carried=config.carried,
+            sampled=config.direction == "uni" and not pooling and alphabet_size >= SAMPLED_FROM,
             pooling=pooling,
         )
 
@@ -152,10 +171,12 @@ class Stack:
         dropout: Dropout | None,
         before: Sequence[State] = (),
         lengths: Any = None,
+        sample: Sample | None = None,
     ) -> tuple[Any, Gradients, list[State]]:
         """Logits in training, their backward pass, and the states after the last steps.
 
-        Logits are `[predictions, alphabet]`, ordered by time; `symbols` is `<int32>[time, batch]`.
+        Logits are `[predictions, alphabet]`, ordered by time, or with a `sample`
+        `[predictions, 1 + drawn]`, that of the target first; `symbols` is `<int32>[time, batch]`.
         `before` has a state of each layer, or none for zeros. States are those after `lengths`
         steps of each row, as in `LayerOptions`.
         """
@@ -173,7 +194,44 @@ class Stack:
             if dropout:
                 features, backward = dropped(features, dropout, number)
                 backwards.append(backward)
-        return self._logits(features), self._gradients(read, features, backwards), after
+        if sample is None:
+            return self._logits(features), self._gradients(read, features, backwards), after
+        logits, head = self._sampled(self._flat(features), *sample)
+        return logits, self._gradients(read, features, backwards, head), after
+
+    def _sampled(self, flat: Any, targets: Any, seed: Any) -> tuple[Any, Head]:
+        """Logits of targets and of drawn symbols, less the logarithm of how likely each is drawn.
+
+        The softmax over these has about the gradient of that over all symbols (Jean et al. 2015).
+        Frequent words are drawn more often: they come first in the alphabet.
+        """
+        scale = tf.math.log(tf.cast(self._alphabet, tf.float32) + 1.0)
+        draws = tf.random.stateless_uniform((SAMPLED,), seed)
+        drawn = tf.minimum(tf.cast(tf.exp(draws * scale), tf.int32), self._alphabet) - 1
+        drawn, _ = tf.unique(drawn)
+        codes = tf.concat([targets, drawn], 0)
+        ranks = tf.cast(codes, tf.float32)
+        shares = tf.math.log1p(1 / (ranks + 1)) / scale
+        chances = -tf.math.expm1(SAMPLED * tf.math.log1p(-shares))
+        biases = tf.gather(self._bias, codes) - tf.math.log(chances)
+        kernel, count = tf.gather(tf.transpose(self._kernel), codes), tf.size(targets)
+        own, others = kernel[:count], kernel[count:]
+        true = tf.reduce_sum(flat * own, 1, keepdims=True) + biases[:count, None]
+        false = tf.matmul(flat, others, transpose_b=True) + biases[count:]
+        false = tf.where(drawn == targets[:, None], -1e9, false)
+
+        def head(gradient: Any) -> tuple[Any, list[Any]]:
+            of_true, of_false = gradient[:, :1], gradient[:, 1:]
+            rows = [flat * of_true, tf.matmul(of_false, flat, transpose_a=True)]
+            sums = [of_true, sum_of_rows(of_false)[:, None]]
+            read = Symbols(codes, self._alphabet)
+            found = read.sums(tf.concat([tf.concat(rows, 0), tf.concat(sums, 0)], 1))
+            return (
+                of_true * own + tf.matmul(of_false, others),
+                [tf.transpose(found[:, :-1]), found[:, -1]],
+            )
+
+        return tf.concat([true, false], 1), head
 
     def _logits(self, features: Any) -> Any:
         return tf.matmul(self._flat(features), self._kernel) + self._bias
@@ -182,15 +240,21 @@ class Stack:
         return tf.reshape(features, (-1, tf.shape(self._kernel)[0]))
 
     def _gradients(
-        self, read: Symbols, features: Any, backwards: Sequence[LayerBackward]
+        self,
+        read: Symbols,
+        features: Any,
+        backwards: Sequence[LayerBackward],
+        head: Head | None = None,
     ) -> Gradients:
         """The backward pass of logits that were made of `features` after these layers."""
 
-        def gradients(logit_gradient: Any) -> list[Any]:
-            flat = self._flat(features)
-            kernel_gradient = tf.matmul(flat, logit_gradient, transpose_a=True)
-            weight_gradients = [kernel_gradient, sum_of_rows(logit_gradient)]
+        def whole(logit_gradient: Any) -> tuple[Any, list[Any]]:
+            kernel = tf.matmul(self._flat(features), logit_gradient, transpose_a=True)
             gradient = tf.matmul(logit_gradient, self._kernel, transpose_b=True)
+            return gradient, [kernel, sum_of_rows(logit_gradient)]
+
+        def gradients(logit_gradient: Any) -> list[Any]:
+            gradient, weight_gradients = (head or whole)(logit_gradient)
             gradient = tf.reshape(gradient, tf.shape(features))
             for backward in reversed(backwards):
                 gradient, layer_gradients = backward(gradient)

@@ -22,6 +22,7 @@ from lstm_sweep.models.cpu.forward import (
     Dropout,
     Form,
     Gradients,
+    Sample,
     Stack,
     losses,
 )
@@ -228,7 +229,7 @@ class FastSteps(TrialProgram):
         self,
         weights: Sequence[Any],
         states: Sequence[Any],
-        dropout: Dropout | None,
+        dropout: Dropout,
         arrays: Sequence[Any],
     ) -> tuple[Any, Gradients, Any, Any]:
         """Logits of a step with some weights, their backward pass, targets and their weights."""
@@ -311,12 +312,10 @@ class FastSteps(TrialProgram):
         *arrays: Any,
     ) -> tuple[Any, Any]:
         """Take a step of the optimizer; the mean loss and the weight of the targets."""
-        if self._form.dropout:
+        if self._form.dropout or self._form.sampled:
             iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
             dropout = dropout._replace(seed=tf.stack([dropout.seed, iteration]))
-        logits, gradients, targets, weights = self._passed(
-            handles.weights, states, dropout if self._form.dropout else None, arrays
-        )
+        logits, gradients, targets, weights = self._passed(handles.weights, states, dropout, arrays)
         weights = tf.reshape(weights, (-1,))
         count = tf.reduce_sum(weights)
         target_losses, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
@@ -347,12 +346,14 @@ class FastClassProgram(FastSteps, ClassProgram):
         self,
         weights: Sequence[Any],
         states: Sequence[Any],
-        dropout: Dropout | None,
+        dropout: Dropout,
         arrays: Sequence[Any],
     ) -> tuple[Any, Gradients, Any, Any]:
         codes, lengths, time, labels, shares = arrays
         stack = ClassStack(self._form, _values(self._form, weights))
-        logits, gradients = stack.classes(tf.transpose(codes[:, :time]), lengths, dropout)
+        logits, gradients = stack.classes(
+            tf.transpose(codes[:, :time]), lengths, dropout if self._form.dropout else None
+        )
         return logits, gradients, labels, shares
 
 
@@ -415,7 +416,7 @@ class FastProgram(FastSteps, Program):
         self,
         weights: Sequence[Any],
         states: Sequence[Any],
-        dropout: Dropout | None,
+        dropout: Dropout,
         arrays: Sequence[Any],
     ) -> tuple[Any, Gradients, Any, Any]:
         form, lengths = self._form, None
@@ -427,7 +428,12 @@ class FastProgram(FastSteps, Program):
             # what follows the targets of a window fills it up; a row that is done has none
             lengths = tf.maximum(bound, 1)
         stack = Stack(form, _values(form, weights))
-        logits, gradients, after = stack.trained(windows[:-1], dropout, before, lengths)
+        sample = Sample(tf.reshape(targets, (-1,)), dropout.seed) if form.sampled else None
+        logits, gradients, after = stack.trained(
+            windows[:-1], dropout if form.dropout else None, before, lengths, sample
+        )
+        if sample:  # the first of the symbols is the true one
+            targets = tf.zeros_like(targets)
         for handle, value in zip(states, tf.nest.flatten(after), strict=False):
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)
         return logits, gradients, targets, shares

@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -170,9 +170,9 @@ def _rows(source: Source, noted: Noted) -> tuple[str, Columns, Iterator[tuple[in
         if beside := _unlabelled(path):
             about += f"; {', '.join(sorted(beside))} is left out, since it names no class"
         return about, columns, _rows_of_folders(folders, noted)
-    about = "a row is a sequence"
-    if columns.label:
-        about += f", its class is in column {shown(columns.label)}"
+    if columns.label is None and path.is_file():
+        raise InputError(f"{path}: which column has the classes is not said, expected --label")
+    about = f"a row is a sequence, its class is in column {shown(columns.label)}"
     return about, columns, _rows_of_tables(path, columns, noted)
 
 
@@ -417,10 +417,17 @@ def of_sessions(source: Source) -> Read:
     about = f"{why}: a symbol is {A_SYMBOL[symbols]}, {session} is a sequence, with --labels"
     read = Read(name, symbols, about, sequences, words=words)
     labels = labels_of(source.labels, known, names, numbered=len(files) == 1)
+    read.about += _strange(known, labels)
     of_split = np.searchsorted(np.array(cuts[1:]), starts, side="right")
     given = None if sample else [splits[one] for one in of_split]
     _take(read, starts, sequences.length, names, labels, given)
     return read
+
+
+def _strange(known: Mapping[str, str], labels: Sequence[str | None]) -> str:
+    """What is said of labels that name no session, such as a header."""
+    strange = len(known) - sum(label is not None for label in labels)
+    return f"; {strange:,} of {len(known):,} labels name no session" if strange > 0 else ""
 
 
 def _take(
@@ -476,11 +483,14 @@ def of_lines(source: Source) -> Read:
         heads = (log.texts[one].partition("\n")[0] for one in log.places[log.starts].tolist())
         names = [named(head) or "" for head in heads]
     labels: Sequence[str | None] = [groups[one][1] for one in group]
+    strange = ""
     if source.labels is not None:
         numbered = len(files) == 1 and format.session_by is None
-        labels = labels_of(source.labels, label_list(source.labels), names, numbered=numbered)
+        known = label_list(source.labels)
+        labels = labels_of(source.labels, known, names, numbered=numbered)
+        strange = _strange(known, labels)
     how = "--labels" if source.labels else "its folder"
-    about = f"--symbols {source.symbols}: {format.described}; its class is by {how}"
+    about = f"--symbols {source.symbols}: {format.described}; its class is by {how}{strange}"
     read = Read(name, "lines", "; ".join(filter(None, [about, str(log.counts), str(log.noted)])))
     _take(read, log.starts, len(log.lines), names, labels, [groups[one][0] for one in group])
     read.log, read.lines = log, format

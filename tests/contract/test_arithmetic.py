@@ -147,6 +147,37 @@ def test_with_dropout_as_many_are_left_as_keras_leaves_and_none_when_scored() ->
     np.testing.assert_array_equal(trained(7), dropped)
 
 
+def test_a_softmax_over_drawn_symbols_is_that_over_all_if_all_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import tensorflow as tf
+
+    from lstm_sweep.models.cpu import forward
+
+    config = TrialConfig(layers=1, layer_size=6, sequence_length=20, batch_size=4, embedding_size=3)
+    stack, draw = stack_of(networks_of(config, 9, 0), config), np.random.default_rng(0)
+    symbols, targets = (tf.constant(draw.integers(0, 9, (20, 4)), tf.int32) for _ in range(2))
+    targets = tf.reshape(targets, (-1,))
+
+    def step(drawn: int | None, seed: int = 0) -> Any:
+        monkeypatch.setattr(forward, "SAMPLED", drawn)
+        sample = forward.Sample(targets, tf.constant([0, seed], tf.int64)) if drawn else None
+
+        def run() -> Any:
+            logits, gradients, _ = stack.trained(symbols, None, sample=sample)
+            found = forward.losses(logits, tf.zeros_like(targets) if drawn else targets)
+            return [found[0], *gradients(found[1])]
+
+        return [one.numpy() for one in tf.function(run, autograph=False)()]
+
+    for ours, whole in zip(step(5_000), step(None), strict=True):
+        assert_near(ours, whole)
+    few, again, others = step(3), step(3), step(3, seed=1)
+    for one, same in zip(few, again, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert np.abs(few[0] - others[0]).max() > 0 and few[0].mean() < step(None)[0].mean()
+
+
 @pytest.mark.parametrize("rate", [1e-6, 0.1, 0.99])
 def test_what_is_left_makes_up_for_what_is_dropped(rate: float) -> None:
     import tensorflow as tf

@@ -179,6 +179,7 @@ def test_sessions_have_the_classes_of_a_list(tmp_path: Path) -> None:
         Source(data=str(tmp_path / "log"), labels=str(tmp_path / "names"), **options)
     )
     assert corpus.classes == ("0", "1") and sum(sizes(corpus)) == 40
+    assert "; 1 of 41 labels name no session" in corpus.decided  # the header
     assert len({*texts_of(corpus, corpus.train)}) == 2  # the template follows from the class
     new = read_new(
         Source(data=str(tmp_path / "log"), labels=str(tmp_path / "names")),
@@ -275,6 +276,7 @@ REFUSED: list[tuple[dict[str, str] | dict[str, bytes], dict[str, Any], str]] = [
      "a number: it has 2 columns, numbered from 0"),
     ({"a.tsv": TSV}, {"text": "0"},
      "a.tsv: --label and --text name the same column, '0', expected two"),
+    ({"a.tsv": TSV}, {"label": None}, "a.tsv: which column has the classes is not said, expected"),
     ({"a.tsv": TSV}, {"label": "7"},
      "a.tsv: --label is '7': it has no such column, expected one of 2 columns, numbered from 0"),
     ({"a.csv": "l,t,u\n" + "pos,x,y\n" * 9}, {"label": "l"},
