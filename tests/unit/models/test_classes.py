@@ -101,6 +101,8 @@ def test_a_temperature_mends_probabilities_that_are_too_sure(
     sure = Scores.of(logits * 3, labels, "abcd").measures
     plain, scaled = (sure[f"{name}calibration_error"].value or 0 for name in ("", "scaled_"))
     assert plain > 0.1 and scaled < 0.03
+    few = temperature_of(10 * np.eye(2)[[0, 1] * 6], np.array([0, 1] * 6))
+    assert 1 / (1 + np.exp(-10 / few)) == pytest.approx(12.5 / 13, abs=1e-3)  # all are right
     held = Scores.of(logits * 3, labels, "abcd", temperature=1.0).measures
     assert held["scaled_log_loss"] == held["log_loss"]
 
@@ -156,7 +158,9 @@ def test_a_threshold_has_the_wanted_precision_or_recall() -> None:
 def test_evidence_is_read_as_it_was_written() -> None:
     logits, labels = drawn(120, 3, seed=6)
     prior = np.tile(np.log(np.bincount(labels) / 120), (120, 1))
-    found = Evidence.of("s/1", logits, labels, "abc", {"majority": prior}, lambda k: f"text {k}")
+    found = Evidence.of(
+        "s/1", logits, labels, "abc", {"majority": prior}, lambda ks: [f"text {k}" for k in ks]
+    )
     again = Evidence.from_dict(json.loads(json.dumps(found.to_dict())))
     assert again.to_dict() == found.to_dict()
     wrong = labels != logits.argmax(axis=1)
