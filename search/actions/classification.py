@@ -177,7 +177,7 @@ def _encoded(given: Sequence[Given], alphabet: Alphabet) -> NewSequences:
     codes, begins = list[NDArray[np.int32]](), list[str]()
     for number, one in enumerate(given, start=1):
         text = one if isinstance(one, str) else alphabet.between.join(map(str, one))
-        codes.append(encode(alphabet, text))
+        codes.append(encode(alphabet, text, f"sequence {number}"))
         begins.append(cut(text.replace("\n", " | ") if alphabet.lines else text, BEGINNING))
         if not len(codes[-1]):
             raise InputError(f"sequence {number} is empty, expected symbols")

@@ -138,7 +138,7 @@ def prepare(seed: int) -> None:
     backend.prepare(gpu=False, seed=seed)
 
 
-def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
+def encode(alphabet: Alphabet, prompt: str, place: str = "--prompt") -> NDArray[np.int32]:
     """Codes of a prompt: its characters, words, event ids with spaces between them, or lines."""
     if alphabet.is_text:
         return alphabet.encode(prompt)
@@ -151,7 +151,7 @@ def encode(alphabet: Alphabet, prompt: str) -> NDArray[np.int32]:
     for word in words:
         if not (word.isascii() and word.isdecimal()) or len(word) > 18:
             raise InputError(
-                f"--prompt: found {shown(word)}, expected event ids with spaces between them, "
+                f"{place}: found {shown(word)}, expected event ids with spaces between them, "
                 f"such as {_examples(alphabet)}"
             )
     return alphabet.encode(int(word) for word in words)

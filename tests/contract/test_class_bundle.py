@@ -224,6 +224,9 @@ def test_each_command_names_the_bundles_that_it_takes(
         assert why in capsys.readouterr().err
     with pytest.raises(ls.InputError, match="expected a classifier"):
         ls.load("next").classify(["abc"])
+    write(place / "events", alphabet=EVENTS)
+    with pytest.raises(ls.InputError, match="sequence 2: found 'a', expected event ids"):
+        ls.load("events").classify([[3], "a"])
 
 
 FORMS = [
