@@ -115,11 +115,7 @@ class Config(Hashable, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
-    """One network and how it is trained; all fields are checked in the constructor.
-
-    Raises:
-        InputError: a field has the wrong type or lies outside `limits`.
-    """
+    """One network and how it is trained; all fields are checked in the constructor."""
 
     #: allowed values of each field that it has
     limits: ClassVar[Mapping[str, Limit]] = LIMITS

@@ -125,11 +125,7 @@ class _Bags:
 
 @dataclass(frozen=True)
 class Promise:
-    """What share of normal sessions raise an alarm if p-values up to `rate` do, or the like.
-
-    Raises:
-        InputError: so few sessions of calibration cannot promise it.
-    """
+    """What share of normal sessions raise an alarm if p-values up to `rate` do, or the like."""
 
     #: above 0 and below 1
     rate: float

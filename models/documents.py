@@ -31,11 +31,7 @@ TAG_PREFIX = "tag:yaml.org,2002:"
 
 
 def read_yaml(path: Path) -> object:
-    """Return the content of a YAML file; None if it is empty.
-
-    Raises:
-        InputError: the file cannot be read, is too large, or is not YAML as described above.
-    """
+    """Return the content of a YAML file; None if it is empty."""
     return parse_yaml(read_text(path), str(path))
 
 

@@ -253,11 +253,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], alphabet: int) -> Self:
-        """Make one for an alphabet of this size, with reserved codes, from a result of `to_dict`.
-
-        Raises:
-            InputError: `values` cannot be a result of `to_dict`.
-        """
+        """Make one of `to_dict` for an alphabet of this size, with reserved codes."""
         scores, counts, ngrams = (values.get(name) for name in ("scores", "counts", "ngrams"))
         if not isinstance(ngrams, list) or len(ngrams) != LONGEST - 1:
             raise InputError(f"ngrams: expected {LONGEST - 1} lists")

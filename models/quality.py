@@ -192,11 +192,7 @@ def ranked(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tupl
 
 
 def read_labels(given: str) -> dict[str, bool]:
-    """Whether sessions are abnormal, by their names; the first line of the file may be a head.
-
-    Raises:
-        InputError: there is no such file, or a label means nothing.
-    """
+    """Whether sessions are abnormal, by their names; the first line of the file may be a head."""
     path, lines = read_label_list(given)
     labels = dict[str, bool]()
     for number, name, label in lines:

@@ -46,11 +46,7 @@ TEMPERATURES, LARGEST_LOGIT = (0.01, 100), 1e6
 
 @dataclass(frozen=True)
 class Classes:
-    """What a classifier tells apart, and what it says of validation sequences.
-
-    Raises:
-        InputError: these do not go together.
-    """
+    """What a classifier tells apart, and what it says of validation sequences."""
 
     names: tuple[str, ...]
     #: logits are divided by it, so that probabilities are calibrated
@@ -98,11 +94,7 @@ class Classes:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make it from the result of `to_dict`.
-
-        Raises:
-            InputError: `values` cannot be a result of `to_dict`.
-        """
+        """Make it from the result of `to_dict`."""
         names, validation = values.get("names"), values.get("validation")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"names are {shown(names)}, expected a list of texts")
@@ -165,11 +157,7 @@ def write(model: Any, bundle: Bundle, folder: Path, format: str) -> None:
 
 
 def read(given: str) -> tuple[Path, Bundle]:
-    """Read the bundle of a network that predicts symbols; return its folder, too.
-
-    Raises:
-        InputError: there is no bundle, it is damaged, or of another kind.
-    """
+    """Read the bundle of a network that predicts symbols; return its folder, too."""
     folder, bundle = read_any(given)
     if isinstance(bundle, TemplateBundle):
         raise _of_template(given, "a network that predicts symbols")
@@ -354,11 +342,7 @@ def class_predictor(folder: Path, bundle: Bundle) -> ClassProgram:
 
 
 def weights_of(folder: Path, bundle: Bundle) -> list[Float32s]:
-    """The weights of the network of a bundle in Keras's order, without Keras.
-
-    Raises:
-        InputError: its file has no weights of such a network.
-    """
+    """The weights of the network of a bundle in Keras's order, without Keras."""
     import h5py
 
     file, config, alphabet = folder / MODEL, bundle.config, len(bundle.alphabet)
@@ -405,9 +389,6 @@ def networks_of(
 
     They are built from the config, and of the file only weights are read: nothing in it can name
     code.
-
-    Raises:
-        InputError: the file has no weights of such a network.
     """
     from lstm_sweep.models.network import classifier, lstm
 

@@ -118,11 +118,7 @@ class Alphabet:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make an alphabet from the result of `to_dict`.
-
-        Raises:
-            InputError: `values` cannot be a result of `to_dict`.
-        """
+        """Make an alphabet from the result of `to_dict`."""
         kinds: dict[object, type] = {"chars": str, "words": str, "ids": int, "lines": str}
         kind, symbols = values.get("kind"), values.get("symbols")
         if not isinstance(kind, str) or kind not in kinds:

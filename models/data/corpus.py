@@ -141,11 +141,7 @@ class Corpus:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def check_windows(self, sequence_length: int) -> None:
-        """Check that each split is longer than one window.
-
-        Raises:
-            InputError: a split has at most `sequence_length` symbols.
-        """
+        """Check that each split is longer than one window."""
         for name, split in self.splits().items():
             if len(split) <= sequence_length:
                 raise InputError(
@@ -158,11 +154,7 @@ class Corpus:
         return len(split.unknown) / len(split)
 
     def check_targets(self) -> None:
-        """Check that there are symbols on which networks can be scored.
-
-        Raises:
-            InputError: training data have no symbol of the validation or of the test split.
-        """
+        """Check that there are symbols on which networks can be scored."""
         for name, split in self.splits().items():
             if len(split.unknown) == len(split):
                 raise InputError(
@@ -196,9 +188,6 @@ def load(source: Source) -> Corpus:
 
     If a folder contains `train`, `validation` and `test`, these are the splits; all other data are
     divided into three contiguous parts, in the order of time.
-
-    Raises:
-        InputError: the data cannot be used; the message names the file and the line.
     """
     for name in OF_LABELLED:
         if given := getattr(source, name):

@@ -100,11 +100,7 @@ class LineFormat:
         return named
 
     def symbols_in(self, lines: Sequence[str], symbols: Sequence[Any]) -> list[str]:
-        """Symbols of lines, each with its header or without; those that are symbols stand.
-
-        Raises:
-            InputError: expressions take too long.
-        """
+        """Symbols of lines, each with its header or without; those that are symbols stand."""
         if self.symbol_field:
             return [*lines]
         matcher, session = Matcher(symbols), self.session()
@@ -126,11 +122,7 @@ class LineFormat:
 
     @classmethod
     def from_dict(cls, given: object) -> Self:
-        """Make a format of the result of `to_dict`.
-
-        Raises:
-            InputError: `given` cannot be one.
-        """
+        """Make a format of the result of `to_dict`."""
         names = [one.name for one in fields(cls)]
         if not isinstance(given, dict) or given.keys() != {*names}:
             raise InputError(f"lines is {shown(given)}: expected {', '.join(names)}")
@@ -262,9 +254,6 @@ def format_of(source: Source) -> LineFormat:
     """How the lines of some data are read; templates that were given stand for unmasked lines.
 
     Those of a sample are read as it is made, unless something else is given.
-
-    Raises:
-        InputError: the file of settings has none.
     """
     if source.template_settings is not None:
         settings = read_settings(source.template_settings)
@@ -286,9 +275,6 @@ def symbols_of(log: Log, format: LineFormat, training: int, templates: str | Non
     """The symbols that records may have, of which the first `training` are for training.
 
     `templates` is a file of them.
-
-    Raises:
-        InputError: it has none.
     """
     if format.symbol_field is not None:
         return log.values(format.settings.max_clusters)
@@ -301,12 +287,7 @@ def symbols_of(log: Log, format: LineFormat, training: int, templates: str | Non
 def read_log(
     groups: Mapping[str, Sequence[Path | Sample]], format: LineFormat, *, keep_texts: bool = False
 ) -> Log:
-    """Read groups of files, or of samples; sessions are not shared by groups.
-
-    Raises:
-        InputError: a file cannot be read, no line is a record of a session, or expressions take
-            too long.
-    """
+    """Read groups of files, or of samples; sessions are not shared by groups."""
     reading = _Reading(format, keep_texts=keep_texts)
     cuts = []
     with _time_limit() as begin_block:

@@ -83,10 +83,6 @@ def blocks_of(path: Path, noted: Noted | None = None) -> Iterator[bytes]:
     """The bytes of a file in blocks, without a byte order mark; a line ends with LF.
 
     A gzip file is unpacked. CR LF, and a CR alone, are LF. What was done is added to `noted`.
-
-    Raises:
-        InputError: it is packed in another way, in UTF-16, or a gzip file that is damaged or
-            unpacks to far more than logs do.
     """
     noted = noted or Noted()
     with open_data(path) as file:
@@ -139,11 +135,7 @@ def _unpacked(path: Path, file: BinaryIO) -> Iterator[bytes]:
 
 
 def check_head(path: Path, head: bytes) -> None:
-    """Refuse a file that begins as packed files, archives or UTF-16 do.
-
-    Raises:
-        InputError: it does; the message says what it is, and what to do.
-    """
+    """Refuse a file that begins as packed files, archives or UTF-16 do."""
     found = next((what for magic, what in PACKED.items() if head.startswith(magic)), None)
     if head.startswith(BZIP2[0]) and head[4:].startswith(BZIP2[1]):
         found = "packed by bzip2"
@@ -252,11 +244,7 @@ def smallest_type(size: int) -> type[np.unsignedinteger]:
 
 
 def read_text(paths: Iterable[Path], into: Sequences) -> None:
-    """Read UTF-8 files as characters; each file is a session.
-
-    Raises:
-        InputError: a file is not UTF-8; the message names the line.
-    """
+    """Read UTF-8 files as characters; each file is a session."""
     for path in paths:
         into.start_file()
         for block in decoded(path, into.noted):
@@ -279,11 +267,7 @@ class Words(dict[str, int]):
 
 
 def read_words(paths: Iterable[Path], words: Words, into: Sequences) -> None:
-    """Read UTF-8 files as words; each file is a session.
-
-    Raises:
-        InputError: a file is not UTF-8; the message names the line.
-    """
+    """Read UTF-8 files as words; each file is a session."""
     for path in paths:
         into.start_file()
         rest = ""
@@ -330,9 +314,6 @@ def read_ids(paths: Iterable[Path], into: Sequences) -> None:
 
     If no line has more than one id, each file is a session. Otherwise each line is a session, in
     all files. Blank lines are skipped.
-
-    Raises:
-        InputError: something is not a non-negative integer of at most 18 digits.
     """
     for path in paths:
         into.start_file()
@@ -424,9 +405,6 @@ def guess_symbols(path: Path) -> Guess:
     """Guess from the first 64 KiB of a file whether its symbols are characters or event ids.
 
     They are ids if at least half of all words are numbers. Other words are then errors in the file.
-
-    Raises:
-        InputError: it has a NUL byte, as images and other binary files have.
     """
     head = _head(path)
     if b"\0" in head:

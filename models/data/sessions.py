@@ -104,11 +104,7 @@ T = TypeVar("T")
 def labels_of(
     given: str, known: Mapping[str, T], names: Sequence[str], *, numbered: bool
 ) -> list[T | None]:
-    """Labels of sessions with these names, or by their numbers from 1 if they are `numbered`.
-
-    Raises:
-        InputError: none has a label; `given` is the file of labels.
-    """
+    """Labels of sessions with these names, or by their numbers from 1 if they are `numbered`."""
     found = [known.get(name) for name in names]
     if numbered:
         found = [known.get(str(number)) if label is None else label
@@ -126,9 +122,6 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
 
     Symbols that the alphabet does not have get the code `UNKNOWN`. With `ends`, which the alphabet
     must have, the end of each session is a symbol.
-
-    Raises:
-        InputError: the data cannot be used; the message names the file and the line.
     """
     sequences = Sequences()
     log: Log | None = None

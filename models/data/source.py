@@ -76,11 +76,7 @@ def open_data(path: Path) -> BinaryIO:
 
 
 def read_small(path: Path, most: int) -> str:
-    """The text of a file that is said beside the data, of so many bytes at most.
-
-    Raises:
-        InputError: it cannot be read, is longer, or is no UTF-8.
-    """
+    """The text of a file that is said beside the data, of so many bytes at most."""
     try:
         with open_data(path) as file:
             content = file.read(most + 1)
@@ -373,11 +369,7 @@ def is_field(symbols: object) -> bool:
 
 
 def regex(place: str, pattern: object) -> re.Pattern[str]:
-    """A regular expression.
-
-    Raises:
-        InputError: it is none; `place` says where it was given.
-    """
+    """A regular expression."""
     try:
         return re.compile(pattern)  # type: ignore[call-overload, no-any-return]
     except (re.error, RecursionError, OverflowError, TypeError) as error:
@@ -436,11 +428,7 @@ def _beside(path: Path) -> list[str]:
 
 
 def existing(data: str, field: str = "data") -> Path:
-    """Return the path of a file or folder that a field names.
-
-    Raises:
-        InputError: there is none at `data`.
-    """
+    """Return the path of a file or folder that a field names."""
     path = _path(data)
     if not path.exists():
         samples = [*SAMPLES] if field == "data" else []
@@ -455,20 +443,12 @@ def existing(data: str, field: str = "data") -> Path:
 
 
 def all_files(path: Path) -> list[Path]:
-    """The file, or all files in the folder and below it, those of splits and beside them; some.
-
-    Raises:
-        InputError: there are no symbols.
-    """
+    """The file, or all files in the folder and below it, those of splits and beside them; some."""
     return _with_content(path, _files(path) if path.is_dir() else [path])
 
 
 def file_groups(path: Path) -> dict[str, list[Path]]:
-    """Files of each split by its name, or all files as `all`; no list is empty.
-
-    Raises:
-        InputError: there are no symbols, or some of the splits are missing.
-    """
+    """Files of each split by its name, or all files as `all`; no list is empty."""
     if not path.is_dir():
         return {"all": all_files(path)}
     given = [name for name in SPLITS if (path / name).is_dir()]
@@ -484,10 +464,6 @@ def _files(folder: Path) -> list[Path]:
     """All files in a folder and its sub-folders, sorted by path, without hidden ones.
 
     Links are followed. A file or folder that is reached twice is taken once.
-
-    Raises:
-        InputError: a link is broken or leads to a folder that contains this one, or a folder cannot
-            be read.
     """
     home = folder.resolve()
     files, reached = [], set()

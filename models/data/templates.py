@@ -76,11 +76,7 @@ class TemplateSettings:
         return regex("masking", "|".join(parts))
 
     def mask(self) -> Callable[[str], str]:
-        """A function that masks a line. Expressions are used, which may take long.
-
-        Raises:
-            InputError: a mask matches an empty text.
-        """
+        """A function that masks a line. Expressions are used, which may take long."""
         if not self.masking:
             return str
         for pattern, _ in self.masking:
@@ -109,11 +105,7 @@ class TemplateSettings:
 
     @classmethod
     def from_dict(cls, given: object) -> Self:
-        """Make settings of plain values; those that are missing have their defaults.
-
-        Raises:
-            InputError: these cannot be settings.
-        """
+        """Make settings of plain values; those that are missing have their defaults."""
         names = cls.__dataclass_fields__
         if not isinstance(given, dict):
             raise InputError(f"found {shown(given)}, expected fields such as `sim_th: 0.4`")
@@ -137,11 +129,7 @@ class TemplateSettings:
 
 
 def read_settings(path: str) -> TemplateSettings:
-    """The settings in a YAML file.
-
-    Raises:
-        InputError: it cannot be read, or these cannot be settings.
-    """
+    """The settings in a YAML file."""
     text, names = read_small(Path(path), MAX_BYTES), TemplateSettings.__dataclass_fields__
     try:
         content = parse_yaml(text, path)
@@ -159,11 +147,7 @@ def read_settings(path: str) -> TemplateSettings:
 
 
 def read_templates(path: str) -> list[str]:
-    """The distinct templates in a file, one in a line, in which `<*>` stands for what varies.
-
-    Raises:
-        InputError: it cannot be read, or has none.
-    """
+    """The distinct templates in a file, one in a line, in which `<*>` stands for what varies."""
     lines = read_small(Path(path), MOST_BYTES).split("\n")
     found = dict.fromkeys(" ".join(line.split()[:MOST_TOKENS]) for line in lines)
     if not (templates := [text for text in found if text]):
