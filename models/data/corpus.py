@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,11 +32,8 @@ from lstm_sweep.models.data.reader import (
     Noted,
     Sequences,
     Words,
-    code_points,
     guess_symbols,
-    read_ids,
-    read_text,
-    read_words,
+    read_symbols,
     smallest_type,
 )
 from lstm_sweep.models.data.source import (
@@ -198,58 +195,28 @@ def load(source: Source) -> Corpus:
         with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
             load_apart(source, "corpus", "load", Path(folder))
             return Corpus.open(Path(folder))
-    if sample:
-        return _of_sample(source, sample)
-    path = existing(source.data)
-    groups = file_groups(path)
-    if of_lines:
-        return _of_lines(source, path.name, groups)
+    path = None if sample else existing(source.data)
+    name = path.name if path else source.data
+    groups: Mapping[str, Sequence[Path | Sample]] = (
+        file_groups(path) if path else {"all": [sample] if sample else []}
+    )
     symbols, why, hint = decide(source, next(iter(groups.values()))[0])
+    if of_lines:
+        return _of_lines(source, name, groups)
     sequences, words, cuts = Sequences(), Words(alphabets.Words(source.lower_case).split), []
     for files in groups.values():
-        if symbols == "words":
-            read_words(files, words, sequences)
-        else:
-            (read_text if symbols == "chars" else read_ids)(files, sequences)
+        read_symbols(symbols, files, words, sequences)
         cuts.append(sequences.length)
-    session = "a line" if sequences.lines_are_sessions else "a file"
-    described = _Description(
-        path.name,
-        symbols,
-        "; ".join(
-            [
-                f"{why}: a symbol is {A_SYMBOL[symbols]}, {session} is a session",
-                *filter(None, [_said(sequences.noted, symbols), hint]),
-            ]
-        ),
-        ends=source.ends,
-    )
+    if not sample:
+        session = "a line" if sequences.lines_are_sessions else "a file"
+        why += f": a symbol is {A_SYMBOL[symbols]}, {session} is a session"
+    said = "; ".join(filter(None, [why, _said(sequences.noted, symbols), hint]))
+    described = _Description(name, symbols, said, ends=source.ends)
     if len(groups) == 1:
         cuts = [*_cuts(sequences.session_starts(), sequences.length, source.split)]
     if symbols == "words":
         sequences, described = _of_words(source, sequences, words, cuts[0], described)
     return _assemble(sequences, (cuts[0], cuts[1]), described)
-
-
-def _of_sample(source: Source, sample: Sample) -> Corpus:
-    wanted = "words" if source.has_words else source.symbols
-    fitting = {"lines": ("auto", "lines"), "ids": ("auto", "chars", "ids")}
-    if wanted not in fitting.get(sample.symbols, ("auto", "chars", "ids", "words")):
-        raise InputError(
-            f"data {source.data}: is a sample of {sample.symbols}, expected symbols auto"
-        )
-    if sample.symbols == "lines":
-        return _of_lines(source, source.data, {"all": [sample]})
-    words, sequences = Words(alphabets.Words(source.lower_case).split), Sequences()
-    numbers = words.numbers if source.has_words else code_points
-    read_sample(sample, sequences, numbers)
-    described = _Description(
-        source.data, sample.symbols, f"sample: {sample.about}", ends=source.ends
-    )
-    cuts = _cuts(sequences.session_starts(), sequences.length, source.split)
-    if source.has_words:
-        sequences, described = _of_words(source, sequences, words, cuts[0], described)
-    return _assemble(sequences, cuts, described)
 
 
 #: what a symbol is, for people
@@ -381,8 +348,20 @@ class _Description:
 TABLE = "it looks like a table: with --label COLUMN its rows are sequences that have a class"
 
 
-def decide(source: Source, first: Path) -> tuple[str, str, str]:
+#: what may be wanted of a sample, by what its symbols are
+FITTING = {"lines": ("auto", "lines"), "ids": ("auto", "chars", "ids")}
+
+
+def decide(source: Source, first: Path | Sample) -> tuple[str, str, str]:
     """What a symbol is, why, and what the user may have wanted instead."""
+    if isinstance(first, Sample):
+        wanted = "words" if source.has_words else source.symbols
+        if wanted not in FITTING.get(first.symbols, ("auto", "chars", "ids", "words")):
+            raise InputError(
+                f"data {source.data}: is a sample of {first.symbols}, expected symbols auto"
+            )
+        symbols = "words" if source.has_words else first.symbols
+        return symbols, f"sample: {first.about}", ""
     if source.symbols != "auto":
         return source.symbols, f"--symbols {source.symbols}", ""
     table = TABLE if suffix_of(first) else ""
@@ -529,11 +508,3 @@ def excerpt(split: Split, alphabet: Alphabet) -> str | list[str | int] | None:
         if len(text) >= SHORTEST and text.isprintable():
             return text
     return None
-
-
-def read_sample(
-    sample: Sample, into: Sequences, numbers: Callable[[str], NDArray[np.integer]]
-) -> None:
-    for session in sample.sessions():
-        into.start_file()
-        into.append(numbers(session) if isinstance(session, str) else session)

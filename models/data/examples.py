@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data import alphabet as alphabets
-from lstm_sweep.models.data.corpus import A_SYMBOL, decide, read_sample
+from lstm_sweep.models.data.corpus import A_SYMBOL, decide
 from lstm_sweep.models.data.log_lines import LineFormat, Log, format_of, read_log
 from lstm_sweep.models.data.reader import (
     ID_DIGITS,
@@ -23,9 +23,7 @@ from lstm_sweep.models.data.reader import (
     Sequences,
     Words,
     code_points,
-    read_ids,
-    read_text,
-    read_words,
+    read_symbols,
 )
 from lstm_sweep.models.data.sessions import labels_of, name_in_file
 from lstm_sweep.models.data.source import SAMPLES, Sample, Source, all_files, existing, told
@@ -394,7 +392,7 @@ def of_sessions(source: Source) -> Read:
     splits, cuts, files, name = [None], [0], [source.data], source.data
     if sample:
         symbols, why = sample.symbols, f"sample: {sample.about}"
-        read_sample(sample, sequences, code_points)
+        read_symbols(symbols, [sample], words, sequences)
         sequences.lines_are_sessions = True
     else:
         path = existing(source.data)
@@ -402,10 +400,7 @@ def of_sessions(source: Source) -> Read:
         name, splits = path.name, [*groups]
         symbols, why, _ = decide(source, next(iter(groups.values()))[0])
         for group in groups.values():
-            if symbols == "words":
-                read_words(group, words, sequences)
-            else:
-                (read_text if symbols == "chars" else read_ids)(group, sequences)
+            read_symbols(symbols, group, words, sequences)
             cuts.append(sequences.length)
         paths = [file for group in groups.values() for file in group]
         files = [one.name if one == path else str(one.relative_to(path)) for one in paths]

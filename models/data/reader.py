@@ -24,7 +24,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data.source import is_confined, open_data
+from lstm_sweep.models.data.source import Sample, is_confined, open_data
 from lstm_sweep.models.data.spool import Spool
 from lstm_sweep.models.errors import InputError
 
@@ -243,12 +243,25 @@ def smallest_type(size: int) -> type[np.unsignedinteger]:
     return np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32
 
 
-def read_text(paths: Iterable[Path], into: Sequences) -> None:
-    """Read UTF-8 files as characters; each file is a session."""
-    for path in paths:
+def read_symbols(
+    symbols: str, files: Iterable[Path | Sample], words: Words, into: Sequences
+) -> None:
+    """Read files or samples as `chars`, `words` or `ids`; one is a session, or lines of ids are."""
+    of_text = words.numbers if symbols == "words" else code_points
+    for file in files:
+        if isinstance(file, Sample):
+            for session in file.sessions():
+                into.start_file()
+                into.append(of_text(session) if isinstance(session, str) else session)
+            continue
         into.start_file()
-        for block in decoded(path, into.noted):
-            into.append(code_points(block))
+        if symbols == "ids":
+            _read_ids(file, into)
+        elif symbols == "words":
+            _read_words(file, words, into)
+        else:
+            for block in decoded(file, into.noted):
+                into.append(code_points(block))
 
 
 class Words(dict[str, int]):
@@ -266,20 +279,15 @@ class Words(dict[str, int]):
         return np.array([*map(self.__getitem__, self._split(text))], np.int64)
 
 
-def read_words(paths: Iterable[Path], words: Words, into: Sequences) -> None:
-    """Read UTF-8 files as words; each file is a session."""
-    for path in paths:
-        into.start_file()
-        rest = ""
-        for block in decoded(path, into.noted):
-            text = rest + block
-            *whole, rest = (
-                text.rsplit(maxsplit=1) if text and not text[-1].isspace() else (text, "")
-            )
-            if len(rest) > BLOCK_BYTES:  # a word without end
-                whole, rest = [text], ""
-            into.append(words.numbers("".join(whole)))
-        into.append(words.numbers(rest))
+def _read_words(path: Path, words: Words, into: Sequences) -> None:
+    rest = ""
+    for block in decoded(path, into.noted):
+        text = rest + block
+        *whole, rest = text.rsplit(maxsplit=1) if text and not text[-1].isspace() else (text, "")
+        if len(rest) > BLOCK_BYTES:  # a word without end
+            whole, rest = [text], ""
+        into.append(words.numbers("".join(whole)))
+    into.append(words.numbers(rest))
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -309,27 +317,24 @@ def _refuse_bytes(path: Path, line: int, error: UnicodeDecodeError) -> None:
     raise InputError(f"{path}:{line}: found {found}, expected text in UTF-8") from None
 
 
-def read_ids(paths: Iterable[Path], into: Sequences) -> None:
-    """Read files of event ids.
+def _read_ids(path: Path, into: Sequences) -> None:
+    """Read a file of event ids, without blank lines.
 
-    If no line has more than one id, each file is a session. Otherwise each line is a session, in
-    all files. Blank lines are skipped.
+    If no line of any file has more than one id, each file is a session, otherwise each line is.
     """
-    for path in paths:
-        into.start_file()
-        last_line = 0
-        for block, first_line in _whole_words(path, into.noted):
-            numbers, lines = _parse_ids(block, path, first_line)
-            if not len(numbers):
-                continue
-            heads = np.flatnonzero(np.diff(lines, prepend=last_line))
-            last_line = int(lines[-1])
-            if len(heads) < len(lines) and not into.lines_are_sessions:
-                into.lines_are_sessions = True
-                into.line_starts.append(np.arange(into.length))  # each had a line so far
-            if into.lines_are_sessions:
-                into.line_starts.append(heads + into.length)
-            into.append(numbers)
+    last_line = 0
+    for block, first_line in _whole_words(path, into.noted):
+        numbers, lines = _parse_ids(block, path, first_line)
+        if not len(numbers):
+            continue
+        heads = np.flatnonzero(np.diff(lines, prepend=last_line))
+        last_line = int(lines[-1])
+        if len(heads) < len(lines) and not into.lines_are_sessions:
+            into.lines_are_sessions = True
+            into.line_starts.append(np.arange(into.length))  # each had a line so far
+        if into.lines_are_sessions:
+            into.line_starts.append(heads + into.length)
+        into.append(numbers)
 
 
 def _whole_words(path: Path, noted: Noted) -> Iterator[tuple[bytes, int]]:

@@ -11,15 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
-from lstm_sweep.models.data.corpus import Split, read_sample
+from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.log_lines import UNMATCHED, LineFormat, Log, read_log
 from lstm_sweep.models.data.reader import (
     Sequences,
     Words,
-    code_points,
-    read_ids,
-    read_text,
-    read_words,
+    read_symbols,
 )
 from lstm_sweep.models.data.source import SAMPLES, all_files, existing
 from lstm_sweep.models.data.spool import Codes
@@ -126,7 +123,7 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
     sequences = Sequences()
     log: Log | None = None
     symbols: tuple[str | int, ...] = ()
-    words = Words(alphabet.words.split) if alphabet.words else None
+    words = Words(alphabet.words.split if alphabet.words else list)
     sample, paths, files = SAMPLES.get(data), list[Path](), [data]
     if sample:
         _check_sample(data, alphabet)
@@ -140,19 +137,15 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
         sequences.line_starts.append(log.starts)
         names = (*alphabet.symbols, UNMATCHED)
         symbols = tuple(names[value] for value in sequences.values)
-    elif sample:
-        read_sample(sample, sequences, code_points if words is None else words.numbers)
-    elif words is not None:
-        read_words(paths, words, sequences)
     else:
-        (read_text if alphabet.is_text else read_ids)(paths, sequences)
+        read_symbols(alphabet.kind, [sample] if sample else paths, words, sequences)
     file_starts = [0] if sample else sequences.file_starts
     several = bool(sample) or sequences.lines_are_sessions
     if not sequences.length:
         raise InputError(f"data {shown(data)}: found no symbols, expected some")
     starts = sequences.session_starts()
     indices = np.concatenate(list(sequences.blocks))
-    if words is not None:
+    if alphabet.words:
         texts = [*words]
         symbols = tuple(texts[value] for value in sequences.values)
     elif not log:

@@ -85,7 +85,7 @@ class Following:
 
 
 class Ids:
-    """Finds event ids in the lines of a stream, as `reader.read_ids` does in those of a file.
+    """Finds event ids in the lines of a stream, as `reader.read_symbols` does in those of a file.
 
     A line is a session, which ends with it; but as long as no line has had several ids, the stream
     is one. Lines with anything else, or so long that they may have been cut, are left out.
