@@ -56,7 +56,7 @@ def measure(task: Task) -> Answer:
         windows = ClassEpoch(split, CLASSES, of_classes, np.random.default_rng(0))
         networks = classifier.build_classifier(of_classes, ALPHABET, CLASSES)
         lstm.compile_for_training(networks.trained, of_classes)
-        trial = program.class_program_of(networks, of_classes, 0)
+        trial = program.program_of(networks, of_classes, 0)
     else:
         config = TrialConfig(**common)
         windows = training_epoch(Split(codes, np.zeros(1, np.int64)), config, 0, 1)

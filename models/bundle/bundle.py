@@ -29,7 +29,7 @@ from lstm_sweep.models.normality import Calibration
 from lstm_sweep.models.size import parameters
 
 if TYPE_CHECKING:
-    from lstm_sweep.models.cpu.program_types import ClassProgram, Float32s, Networks, Program
+    from lstm_sweep.models.cpu.program_types import Float32s, Networks, Program
 
 
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
@@ -325,20 +325,9 @@ def predictor(folder: Path, bundle: Bundle) -> Program:
     from lstm_sweep.models.network.program import program_of
 
     backend.run_operations_alone()
-    networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet))
+    classes = bundle.classes.count if bundle.classes else None
+    networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet), classes)
     return program_of(networks, bundle.config, seed=0)
-
-
-def class_predictor(folder: Path, bundle: Bundle) -> ClassProgram:
-    """Load the network of the bundle of a classifier."""
-    from lstm_sweep.models import backend
-    from lstm_sweep.models.network.program import class_program_of
-
-    config, classes = bundle.config, bundle.classes
-    assert isinstance(config, ClassConfig) and classes
-    backend.run_operations_alone()
-    networks = networks_of(folder / MODEL, config, len(bundle.alphabet), classes.count)
-    return class_program_of(networks, config, seed=0)
 
 
 def weights_of(folder: Path, bundle: Bundle) -> list[Float32s]:

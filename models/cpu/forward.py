@@ -150,6 +150,39 @@ class Form(NamedTuple):
         return [2] * self.embedding + cells + [2] * (self.pooling == "attention") + [2, 1]
 
 
+class Turned:
+    """Turns sequences around, each by its own length, so that padding remains last.
+
+    To do so twice is to do nothing, and the gradient is turned likewise.
+    """
+
+    def __init__(self, lengths: Any, steps: Any) -> None:
+        place, batch = tf.range(steps)[:, None], tf.shape(lengths)[0]
+        places = tf.where(place < lengths, lengths - 1 - place, place)
+        self._rows = tf.reshape(places * batch + tf.range(batch), (-1,))
+
+    def of(self, steps: Any) -> Any:
+        """Steps `[time, batch, ...]`, or `Symbols`, in the other order."""
+        if isinstance(steps, Symbols):
+            return Symbols(self.of(steps.codes), steps.alphabet_size)
+        shape = tf.shape(steps)
+        rows = tf.reshape(steps, tf.concat([[-1], shape[2:]], 0))
+        return tf.reshape(tf.gather(rows, self._rows), shape)
+
+    def passed(
+        self, features: Any, cell: Cell, options: LayerOptions
+    ) -> tuple[Any, lstm_kernels.Backward, State]:
+        """As `lstm_kernels.passed`, each sequence read from its own end."""
+        options = options._replace(reverse=False)
+        outputs, backward, state = lstm_kernels.passed(self.of(features), cell, options)
+
+        def back(gradient: Any) -> tuple[Any, Cell]:
+            inputs, weights = backward(self.of(gradient))
+            return (None if inputs is None else self.of(inputs)), weights
+
+        return self.of(outputs), back, state
+
+
 class Stack:
     """All layers of a network; `models/cpu/lstm_kernels.py` computes one of them."""
 
@@ -176,21 +209,26 @@ class Stack:
         """Logits in training, their backward pass, and the states after the last steps.
 
         Logits are `[predictions, alphabet]`, ordered by time, or with a `sample`
-        `[predictions, 1 + drawn]`, that of the target first; `symbols` is `<int32>[time, batch]`.
-        `before` has a state of each layer, or none for zeros. States are those after `lengths`
-        steps of each row, as in `LayerOptions`.
+        `[predictions, 1 + drawn]`, that of the target first, or `[batch, classes]`; `symbols` is
+        `<int32>[time, batch]`. `before` has a state of each layer, or none for zeros. States are
+        those after `lengths` steps of each row, as in `LayerOptions`; of classes each row is so
+        long, and its states mean nothing.
         """
-        read = Symbols(symbols, self._alphabet)
+        read, pooled = Symbols(symbols, self._alphabet), bool(self._form.pooling)
+        turned = Turned(lengths, tf.shape(symbols)[0]) if pooled else None
         features = self._features(read)
         backwards: list[LayerBackward] = []
         after: list[State] = []
         states = list[State | None](before) or [None] * len(self._layers)
         layers = zip(self._layer_options(symbols), states, strict=True)
         for number, ((cells, options), state) in enumerate(layers, start=1):
-            options = options._replace(before=state, lengths=lengths)
-            features, backward, state = _layer(features, cells, options)
+            options = options._replace(before=state, lengths=None if pooled else lengths)
+            features, backward, state = _layer(features, cells, options, turned)
             backwards.append(backward)
             after.append(state)
+            if pooled and number == len(self._layers):
+                features, backward = self._pooled_in_training(features, lengths)
+                backwards.append(backward)
             if dropout:
                 features, backward = dropped(features, dropout, number)
                 backwards.append(backward)
@@ -266,16 +304,21 @@ class Stack:
 
         return gradients
 
-    def scored(self, windows: Any) -> Any:
-        symbols = tf.transpose(windows)
+    def scored(self, codes: Any, lengths: Any = None) -> Any:
+        """Logits of `<int32>[batch, time]`; of classes each row has so many symbols."""
+        symbols = tf.transpose(codes)
+        turned = None if lengths is None else Turned(lengths, tf.shape(symbols)[0])
         features = self._features(Symbols(symbols, self._alphabet))
         for cells, options in self._layer_options(symbols, last_only=True):
-            outputs = [
-                lstm_kernels.outputs(features, cell, cell_options)[0]
-                for cell, cell_options in _directions(cells, options)
-            ]
+            outputs = []
+            for cell, own in _directions(cells, options):
+                if turned and own.reverse:
+                    found, _ = lstm_kernels.outputs(turned.of(features), cell, options)
+                    outputs.append(turned.of(found))
+                else:
+                    outputs.append(lstm_kernels.outputs(features, cell, own)[0])
             features = _joined(outputs)
-        return self._logits(features)
+        return self._logits(features if turned is None else self._pooled(features, lengths))
 
     def streamed(
         self, symbols: Any, places: Any, before: Sequence[State]
@@ -315,73 +358,6 @@ class Stack:
             last = last and not form.pooling
             fused = form.symbols_fused if of_symbols else form.fused
             yield cells, options._replace(fused=fused, last_only=last)
-
-
-class Turned:
-    """Turns sequences around, each by its own length, so that padding remains last.
-
-    To do so twice is to do nothing, and the gradient is turned likewise.
-    """
-
-    def __init__(self, lengths: Any, steps: Any) -> None:
-        place, batch = tf.range(steps)[:, None], tf.shape(lengths)[0]
-        places = tf.where(place < lengths, lengths - 1 - place, place)
-        self._rows = tf.reshape(places * batch + tf.range(batch), (-1,))
-
-    def of(self, steps: Any) -> Any:
-        """Steps `[time, batch, ...]`, or `Symbols`, in the other order."""
-        if isinstance(steps, Symbols):
-            return Symbols(self.of(steps.codes), steps.alphabet_size)
-        shape = tf.shape(steps)
-        rows = tf.reshape(steps, tf.concat([[-1], shape[2:]], 0))
-        return tf.reshape(tf.gather(rows, self._rows), shape)
-
-    def passed(
-        self, features: Any, cell: Cell, options: LayerOptions
-    ) -> tuple[Any, lstm_kernels.Backward, State]:
-        """As `lstm_kernels.passed`, each sequence read from its own end."""
-        options = options._replace(reverse=False)
-        outputs, backward, state = lstm_kernels.passed(self.of(features), cell, options)
-
-        def back(gradient: Any) -> tuple[Any, Cell]:
-            inputs, weights = backward(self.of(gradient))
-            return (None if inputs is None else self.of(inputs)), weights
-
-        return self.of(outputs), back, state
-
-
-class ClassStack(Stack):
-    """All layers of a network that predicts classes."""
-
-    def classes(self, symbols: Any, lengths: Any, dropout: Dropout | None) -> tuple[Any, Gradients]:
-        """Logits in training, `[batch, classes]`, and their backward pass.
-
-        `symbols` is `<int32>[time, batch]`, `lengths` `<int32>[batch]`.
-        """
-        read, turned = Symbols(symbols, self._alphabet), Turned(lengths, tf.shape(symbols)[0])
-        features = self._features(read)
-        backwards: list[LayerBackward] = []
-        for number, (cells, options) in enumerate(self._layer_options(symbols), start=1):
-            features, backward, _ = _layer(features, cells, options, turned)
-            backwards.append(backward)
-            if number == len(self._layers):
-                features, backward = self._pooled_in_training(features, lengths)
-                backwards.append(backward)
-            if dropout:
-                features, backward = dropped(features, dropout, number)
-                backwards.append(backward)
-        return self._logits(features), self._gradients(read, features, backwards)
-
-    def scored_classes(self, symbols: Any, lengths: Any) -> Any:
-        turned = Turned(lengths, tf.shape(symbols)[0])
-        features = self._features(Symbols(symbols, self._alphabet))
-        for cells, options in self._layer_options(symbols):
-            outputs = [lstm_kernels.outputs(features, cells[0], options)[0]]
-            for cell in cells[1:]:
-                of_end = lstm_kernels.outputs(turned.of(features), cell, options)[0]
-                outputs.append(turned.of(of_end))
-            features = _joined(outputs)
-        return self._logits(self._pooled(features, lengths))
 
     def _pooled_in_training(self, features: Any, lengths: Any) -> tuple[Any, LayerBackward]:
         pooled = self._pooled(features, lengths)

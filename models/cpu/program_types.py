@@ -9,10 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
-from lstm_sweep.models.data.batches import ClassSteps
-from lstm_sweep.models.data.windows import Indices, StepWindows
+from lstm_sweep.models.data.windows import Indices
 
 Codes = NDArray[np.int32]
 Float32s = NDArray[np.float32]
@@ -60,13 +58,16 @@ class Networks:
             self.scored.set_weights([one.numpy() for one in self.trained.trainable_variables])
 
 
-class TrialProgram(ABC):
-    """The computations of one trial: training steps, and what they change.
+class Program(ABC):
+    """The computations of one trial: training steps, what they change, and predictions.
 
     An implementation may keep weights outside the Keras variables while it trains. From the first
     call of `train` on, only the program may change these variables, and they are valid only after
-    `sync`.
+    `sync`. A network that predicts classes has no streams.
     """
+
+    #: whether it can go on from states, which it must if the state is carried
+    streams: bool
 
     @abstractmethod
     def train(self, steps: Any) -> tuple[Float32s, Float32s]:
@@ -83,37 +84,12 @@ class TrialProgram(ABC):
         Call it after training, before these are read or `logits` is called.
         """
 
-
-class ClassProgram(TrialProgram):
-    """That of a network that predicts classes."""
-
-    @override
     @abstractmethod
-    def train(self, steps: ClassSteps) -> tuple[Float32s, Float32s]: ...
+    def logits(self, *inputs: Codes) -> Float32s:
+        """Logits `[windows, alphabet]` of the symbols after windows, `<int32>[windows, time]`.
 
-    @abstractmethod
-    def logits(self, codes: Codes, lengths: Codes) -> Float32s:
-        """Logits `[sequences, classes]` of sequences that are padded on the right.
-
-        `codes` is `<int32>[sequences, time]`, of an even number of steps.
-        """
-
-
-class Program(TrialProgram):
-    """That of a network that predicts the next symbol; targets that count have a weight of 1."""
-
-    #: whether it can go on from states, which it must if the state is carried
-    streams: bool
-
-    @override
-    @abstractmethod
-    def train(self, steps: StepWindows) -> tuple[Float32s, Float32s]: ...
-
-    @abstractmethod
-    def logits(self, windows: Codes) -> Float32s:
-        """Logits `[windows, alphabet]` of the symbols after `windows`, `<int32>[windows, time]`.
-
-        `time` is the sequence length of the config.
+        `time` is the sequence length of the config. Of classes: logits `[sequences, classes]` of
+        sequences that are padded on the right to an even number of steps, and their lengths.
         """
 
     @abstractmethod

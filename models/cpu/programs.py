@@ -5,7 +5,6 @@ The loop over steps is part of the graph, so no Python runs between two steps.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -18,7 +17,6 @@ from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.cpu import optimizer as averaging
 from lstm_sweep.models.cpu.forward import (
     SEED_STRIDE,
-    ClassStack,
     Dropout,
     Form,
     Gradients,
@@ -37,14 +35,12 @@ from lstm_sweep.models.cpu.optimizer import (
     weight_layouts,
 )
 from lstm_sweep.models.cpu.program_types import (
-    ClassProgram,
     Codes,
     Float32s,
     Networks,
     Program,
     States,
     Stream,
-    TrialProgram,
 )
 from lstm_sweep.models.data.batches import ClassSteps
 from lstm_sweep.models.data.streams import CarriedSteps
@@ -63,21 +59,25 @@ def _of_classes(batch: int | None = None) -> list[Any]:
     ]
 
 
-class KerasSteps(TrialProgram):
-    """Trains with Keras's layers, which use cuDNN on a GPU."""
+class KerasProgram(Program):
+    """Computes with Keras's layers, which use cuDNN on a GPU."""
 
-    def __init__(self, networks: Networks, signature: Sequence[Any]) -> None:
-        """`signature` is that of the arrays of steps."""
+    def __init__(self, networks: Networks, config: TrialConfig) -> None:
         self._networks, self._optimizer = networks, networks.trained.optimizer
+        self._of_classes = isinstance(config, ClassConfig)
+        self._every_step, self.streams = config.direction == "uni", config.carried
+        batch, time = config.batch_size, config.sequence_length
+        of_windows = [
+            tf.TensorSpec((None, batch, time + 1), tf.int32),
+            tf.TensorSpec((None, batch), tf.int32),
+            *[tf.TensorSpec((None, batch), tf.float32)] * config.carried,
+        ]
+        signature = _of_classes(batch) if self._of_classes else of_windows
         self._train = tf.function(partial(_loop, self._step), signature, autograph=False)
-
-    @abstractmethod
-    def _read(self, *arrays: Any) -> tuple[Any, Any, Any]:
-        """Inputs of the model, targets and their weights, of the arrays of one step."""
-
-    def _predicted(self, inputs: Any) -> Any:
-        """Logits in the order of the targets."""
-        return self._networks.trained(inputs, training=True)
+        self._logits, self._logits_of_steps, self._streamed = (
+            tf.function(partial(_called, model), autograph=False, reduce_retracing=True)
+            for model in (networks.scored, networks.every_step, networks.streamed)
+        )
 
     @override
     def train(self, steps: Any) -> tuple[Float32s, Float32s]:
@@ -88,13 +88,41 @@ class KerasSteps(TrialProgram):
     def sync(self) -> None:
         self._networks.sync()
 
+    @override
+    def logits(self, *inputs: Codes) -> Float32s:
+        return np.asarray(self._logits(*inputs))
+
+    @override
+    def last_logits(self, windows: Codes, count: int) -> Float32s:
+        return np.asarray(self._logits_of_steps(windows)[:, -count:])
+
+    @override
+    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
+        if states is None:
+            inputs = self._networks.streamed.inputs[1:]
+            states = [tf.zeros((len(codes), one.shape[-1])) for one in inputs]
+        logits, *after = self._streamed(codes, *states)
+        step, row = np.divmod(places, len(codes))
+        return tf.gather_nd(logits, np.stack([row, step], 1)).numpy(), after
+
+    def _predicted(self, arrays: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Logits of the arrays of one step, their targets, and the weights of these."""
+        model = partial(self._networks.trained, training=True)
+        if self._of_classes:
+            codes, lengths, time, labels, weights = arrays
+            return model([codes[:, :time], lengths]), labels, weights
+        windows, bound, *goes_on = arrays
+        carried = bool(goes_on)
+        targets, weights = _targets(tf.transpose(windows), bound, self._every_step, carried)
+        logits = model([windows[:, :-1], *goes_on, bound] if carried else windows[:, :-1])
+        return tf.transpose(logits, (1, 0, 2)) if self._every_step else logits, targets, weights
+
     def _step(self, *arrays: Any) -> tuple[Any, Any]:
         """Take a step of the optimizer; the mean loss and the weight of the targets."""
-        inputs, targets, weights = self._read(*arrays)
-        count = tf.reduce_sum(weights)
         variables = self._networks.trained.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self._predicted(inputs)
+            logits, targets, weights = self._predicted(arrays)
+            count = tf.reduce_sum(weights)
             target_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
             loss = tf.math.divide_no_nan(tf.reduce_sum(target_losses * weights), count)
             scaled = self._optimizer.scale_loss(loss)
@@ -117,98 +145,26 @@ class KerasSteps(TrialProgram):
             average.assign_add(share * (variable.value - average.value))
 
 
-class KerasClassProgram(KerasSteps, ClassProgram):
-    """Computes with Keras's layers."""
-
-    def __init__(self, networks: Networks, config: ClassConfig) -> None:
-        super().__init__(networks, _of_classes(config.batch_size))
-        self._logits = tf.function(
-            lambda *inputs: networks.scored([*inputs], training=False),
-            autograph=False,
-            reduce_retracing=True,
-        )
-
-    @override
-    def logits(self, codes: Codes, lengths: Codes) -> Float32s:
-        return np.asarray(self._logits(codes, lengths))
-
-    @override
-    def _read(self, *arrays: Any) -> tuple[Any, Any, Any]:
-        codes, lengths, time, labels, weights = arrays
-        return [codes[:, :time], lengths], labels, weights
+def _called(model: Any, *inputs: Any) -> Any:
+    return model(inputs[0] if len(inputs) == 1 else [*inputs], training=False)
 
 
-class KerasProgram(KerasSteps, Program):
-    """Computes with Keras's layers."""
-
-    def __init__(self, networks: Networks, config: TrialConfig) -> None:
-        self._every_step, self.streams = config.direction == "uni", config.carried
-        batch, time = config.batch_size, config.sequence_length
-        signature = [
-            tf.TensorSpec((None, batch, time + 1), tf.int32),
-            tf.TensorSpec((None, batch), tf.int32),
-            *[tf.TensorSpec((None, batch), tf.float32)] * config.carried,
-        ]
-        super().__init__(networks, signature)
-        self._logits = tf.function(
-            lambda windows: networks.scored(windows, training=False), autograph=False
-        )
-        self._logits_of_steps = tf.function(
-            lambda windows: networks.every_step(windows, training=False), autograph=False
-        )
-        self._streamed = tf.function(
-            lambda *inputs: networks.streamed([*inputs], training=False),
-            autograph=False,
-            reduce_retracing=True,
-        )
-
-    @override
-    def logits(self, windows: Codes) -> Float32s:
-        return np.asarray(self._logits(windows))
-
-    @override
-    def last_logits(self, windows: Codes, count: int) -> Float32s:
-        return np.asarray(self._logits_of_steps(windows)[:, -count:])
-
-    @override
-    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
-        if states is None:
-            inputs = self._networks.streamed.inputs[1:]
-            states = [tf.zeros((len(codes), one.shape[-1])) for one in inputs]
-        logits, *after = self._streamed(codes, *states)
-        step, row = np.divmod(places, len(codes))
-        return tf.gather_nd(logits, np.stack([row, step], 1)).numpy(), after
-
-    @override
-    def _read(self, *arrays: Any) -> tuple[Any, Any, Any]:
-        windows, bound, *goes_on = arrays
-        carried = bool(goes_on)
-        targets, weights = _targets(tf.transpose(windows), bound, self._every_step, carried)
-        inputs = [windows[:, :-1], *goes_on, bound] if carried else windows[:, :-1]
-        return inputs, targets, weights
-
-    @override
-    def _predicted(self, inputs: Any) -> Any:
-        logits = super()._predicted(inputs)
-        return tf.transpose(logits, (1, 0, 2)) if self._every_step else logits
-
-
-class FastSteps(TrialProgram):
-    """Trains with the kernels of `models/cpu/forward.py`, which are faster on a CPU.
+class FastProgram(Program):
+    """Computes with the kernels of `models/cpu/forward.py`, which are faster on a CPU.
 
     Weights, the state of the optimizer and states that are carried are kept in the layout of these
     kernels until `sync` is called.
     """
 
-    #: of the arrays of steps, and of those that are scored
-    _signature: Sequence[Any]
-    _scored_signature: Sequence[Any]
+    #: of the arrays that are scored
+    _scored_signature: tuple[Any, ...] = (tf.TensorSpec((None, None), tf.int32),)
 
     def __init__(
         self, networks: Networks, config: TrialConfig, seed: int, graphs: GraphCache
     ) -> None:
         # the first weight has a row for each symbol
         self._form = Form.of(config, networks.trained.trainable_variables[0].shape[0])
+        self.streams = self._form.every_step
         self._networks, self._layouts = networks, weight_layouts(config)
         self._idle = idle_units(config.layer_size)
         self._units = config.layer_size + self._idle
@@ -218,25 +174,37 @@ class FastSteps(TrialProgram):
         steps = config.optimizer, bool(config.weight_decay), config.averaging
         self._train = graphs.function(f"train {steps} {self._form}", self._trace_train)
         self._logits = graphs.function(f"logits {self._form.scored}", self._trace_logits)
+        self._stream = graphs.function(f"stream {self._form.streamed}", self._trace_stream)
+
+    @property
+    def _signature(self) -> list[Any]:
+        """Of the arrays of steps."""
+        return [
+            tf.TensorSpec((None, None, None), tf.int32),
+            tf.TensorSpec((None, None), tf.int32),
+            *[tf.TensorSpec((None, None), tf.float32)] * self._form.carried,
+        ]
 
     @override
     def train(self, steps: Any) -> tuple[Float32s, Float32s]:
         means, counts = self._train(*_arrays(steps), *self._numbers, *self._handles)
         return means.numpy(), counts.numpy()
 
-    @abstractmethod
-    def _passed(
-        self,
-        weights: Sequence[Any],
-        states: Sequence[Any],
-        dropout: Dropout,
-        arrays: Sequence[Any],
-    ) -> tuple[Any, Gradients, Any, Any]:
-        """Logits of a step with some weights, their backward pass, targets and their weights."""
+    @override
+    def logits(self, *inputs: Codes) -> Float32s:
+        (logits,) = self._logits(*inputs, *self._scored)
+        return np.asarray(logits)
 
-    @abstractmethod
-    def _predicted(self, form: Form, weights: Sequence[Any], *arrays: Any) -> Any:
-        """Logits that are scored, with some weights, of arrays as of `_scored_signature`."""
+    @override
+    def last_logits(self, windows: Codes, count: int) -> Float32s:
+        return self.last_streamed(windows, count)
+
+    @override
+    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
+        if states is None:
+            states = [tf.zeros((len(codes), self._units))] * (2 * self._form.layers)
+        logits, *after = self._stream(codes, places, *states, *self._scored)
+        return logits.numpy(), after
 
     @override
     def sync(self) -> None:
@@ -297,102 +265,11 @@ class FastSteps(TrialProgram):
         form, arrays = self._form.scored, len(self._scored_signature)
 
         def logits(*inputs: Any) -> tuple[Any]:
-            return (self._predicted(form, inputs[arrays:], *inputs[:arrays]),)
+            return (Stack(form, _values(form, inputs[arrays:])).scored(*inputs[:arrays]),)
 
         handles = [tf.TensorSpec((), tf.resource)] * len(form.axes)
         signature = [*self._scored_signature, *handles]
         return tf.function(logits, signature, autograph=False).get_concrete_function()
-
-    def _step(
-        self,
-        handles: Handles,
-        states: Sequence[Any],
-        dropout: Dropout,
-        weight_decay: Any,
-        *arrays: Any,
-    ) -> tuple[Any, Any]:
-        """Take a step of the optimizer; the mean loss and the weight of the targets."""
-        if self._form.dropout or self._form.sampled:
-            iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
-            dropout = dropout._replace(seed=tf.stack([dropout.seed, iteration]))
-        logits, gradients, targets, weights = self._passed(handles.weights, states, dropout, arrays)
-        weights = tf.reshape(weights, (-1,))
-        count = tf.reduce_sum(weights)
-        target_losses, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
-        shares = tf.math.divide_no_nan(weights, count)  # of each target in the mean loss
-        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]), weight_decay)
-        return tf.reduce_sum(target_losses * shares), count
-
-
-class FastClassProgram(FastSteps, ClassProgram):
-    """Computes with our kernels."""
-
-    _signature = _of_classes()
-    _scored_signature = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
-
-    @override
-    def logits(self, codes: Codes, lengths: Codes) -> Float32s:
-        (logits,) = self._logits(codes, lengths, *self._scored)
-        return np.asarray(logits)
-
-    @override
-    def _predicted(self, form: Form, weights: Sequence[Any], *arrays: Any) -> Any:
-        codes, lengths = arrays
-        stack = ClassStack(form, _values(form, weights))
-        return stack.scored_classes(tf.transpose(codes), lengths)
-
-    @override
-    def _passed(
-        self,
-        weights: Sequence[Any],
-        states: Sequence[Any],
-        dropout: Dropout,
-        arrays: Sequence[Any],
-    ) -> tuple[Any, Gradients, Any, Any]:
-        codes, lengths, time, labels, shares = arrays
-        stack = ClassStack(self._form, _values(self._form, weights))
-        logits, gradients = stack.classes(
-            tf.transpose(codes[:, :time]), lengths, dropout if self._form.dropout else None
-        )
-        return logits, gradients, labels, shares
-
-
-class FastProgram(FastSteps, Program):
-    """Computes with our kernels."""
-
-    _scored_signature = (tf.TensorSpec((None, None), tf.int32),)
-
-    def __init__(
-        self, networks: Networks, config: TrialConfig, seed: int, graphs: GraphCache
-    ) -> None:
-        super().__init__(networks, config, seed, graphs)
-        self.streams = self._form.every_step
-        self._signature = [
-            tf.TensorSpec((None, None, None), tf.int32),
-            tf.TensorSpec((None, None), tf.int32),
-            *[tf.TensorSpec((None, None), tf.float32)] * self._form.carried,
-        ]
-        self._stream = graphs.function(f"stream {self._form.streamed}", self._trace_stream)
-
-    @override
-    def logits(self, windows: Codes) -> Float32s:
-        (logits,) = self._logits(windows, *self._scored)
-        return np.asarray(logits)
-
-    @override
-    def last_logits(self, windows: Codes, count: int) -> Float32s:
-        return self.last_streamed(windows, count)
-
-    @override
-    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
-        if states is None:
-            states = [tf.zeros((len(codes), self._units))] * (2 * self._form.layers)
-        logits, *after = self._stream(codes, places, *states, *self._scored)
-        return logits.numpy(), after
-
-    @override
-    def _predicted(self, form: Form, weights: Sequence[Any], *arrays: Any) -> Any:
-        return Stack(form, _values(form, weights)).scored(*arrays)
 
     def _trace_stream(self) -> Any:
         form = self._form.streamed
@@ -411,14 +288,10 @@ class FastProgram(FastSteps, Program):
         ]
         return tf.function(stream, signature, autograph=False).get_concrete_function()
 
-    @override
     def _passed(
-        self,
-        weights: Sequence[Any],
-        states: Sequence[Any],
-        dropout: Dropout,
-        arrays: Sequence[Any],
+        self, stack: Stack, states: Sequence[Any], dropout: Dropout, arrays: Sequence[Any]
     ) -> tuple[Any, Gradients, Any, Any]:
+        """Logits of a step, their backward pass, targets and their weights."""
         form, lengths = self._form, None
         windows, bound, *goes_on = arrays
         windows = tf.transpose(windows)  # [time + 1, batch]
@@ -427,7 +300,6 @@ class FastProgram(FastSteps, Program):
         if form.carried:
             # what follows the targets of a window fills it up; a row that is done has none
             lengths = tf.maximum(bound, 1)
-        stack = Stack(form, _values(form, weights))
         sample = Sample(tf.reshape(targets, (-1,)), dropout.seed) if form.sampled else None
         logits, gradients, after = stack.trained(
             windows[:-1], dropout if form.dropout else None, before, lengths, sample
@@ -437,6 +309,47 @@ class FastProgram(FastSteps, Program):
         for handle, value in zip(states, tf.nest.flatten(after), strict=False):
             tf.raw_ops.AssignVariableOp(resource=handle, value=value)
         return logits, gradients, targets, shares
+
+    def _step(
+        self,
+        handles: Handles,
+        states: Sequence[Any],
+        dropout: Dropout,
+        weight_decay: Any,
+        *arrays: Any,
+    ) -> tuple[Any, Any]:
+        """Take a step of the optimizer; the mean loss and the weight of the targets."""
+        if self._form.dropout or self._form.sampled:
+            iteration = tf.raw_ops.ReadVariableOp(resource=handles.iterations, dtype=tf.int64)
+            dropout = dropout._replace(seed=tf.stack([dropout.seed, iteration]))
+        stack = Stack(self._form, _values(self._form, handles.weights))
+        logits, gradients, targets, weights = self._passed(stack, states, dropout, arrays)
+        weights = tf.reshape(weights, (-1,))
+        count = tf.reduce_sum(weights)
+        target_losses, logit_gradients = losses(logits, tf.reshape(targets, (-1,)))
+        shares = tf.math.divide_no_nan(weights, count)  # of each target in the mean loss
+        self._optimizer.step(handles, gradients(logit_gradients * shares[:, None]), weight_decay)
+        return tf.reduce_sum(target_losses * shares), count
+
+
+class FastClassProgram(FastProgram):
+    """The same for a network that predicts classes."""
+
+    _scored_signature = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
+
+    @property
+    @override
+    def _signature(self) -> list[Any]:
+        return _of_classes()
+
+    @override
+    def _passed(
+        self, stack: Stack, states: Sequence[Any], dropout: Dropout, arrays: Sequence[Any]
+    ) -> tuple[Any, Gradients, Any, Any]:
+        codes, lengths, time, labels, shares = arrays
+        symbols, masks = tf.transpose(codes[:, :time]), dropout if self._form.dropout else None
+        logits, gradients, _ = stack.trained(symbols, masks, lengths=lengths)
+        return logits, gradients, labels, shares
 
 
 def _arrays(steps: Any) -> tuple[Any, ...]:

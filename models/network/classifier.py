@@ -14,13 +14,13 @@ from typing_extensions import override
 
 from lstm_sweep.models.classes import score
 from lstm_sweep.models.config import ClassConfig
-from lstm_sweep.models.cpu.program_types import ClassProgram, Float32s, Networks
+from lstm_sweep.models.cpu.program_types import Float32s, Networks, Program
 from lstm_sweep.models.data.batches import ClassEpoch, padded_time, read_codes, read_lengths
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.windows import Indices
 from lstm_sweep.models.network.lstm import embedded
-from lstm_sweep.models.network.program import class_program_of
+from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.network.training import TrainingLoop
 
 #: sequences in a scoring call, and symbols of their padded lengths, at most
@@ -121,7 +121,7 @@ def _pooled(features: Any, inside: Any, lengths: Any, pooling: str) -> Any:
 
 
 def class_logits(
-    program: ClassProgram, config: ClassConfig, split: Split, chosen: Indices | None = None
+    program: Program, config: ClassConfig, split: Split, chosen: Indices | None = None
 ) -> Float32s:
     """Logits of the sequences of a split in their order, `<float32>[sequences, classes]`.
 
@@ -162,8 +162,8 @@ class ClassTraining(TrainingLoop[ClassConfig, LabelledCorpus]):
         return networks
 
     @cached_property
-    def _program(self) -> ClassProgram:
-        return class_program_of(self._networks, self.config, self.seed, self.graphs)
+    def _program(self) -> Program:
+        return program_of(self._networks, self.config, self.seed, self.graphs)
 
     @override
     def _epoch_of(self, number: int) -> ClassEpoch:

@@ -6,7 +6,6 @@ With another backend of Keras, steps are taken one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,15 @@ from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.cpu import optimizer
 from lstm_sweep.models.cpu.graph_cache import GraphCache
 from lstm_sweep.models.cpu.program_types import (
-    ClassProgram,
     Codes,
     Float32s,
     Networks,
     Program,
     States,
     Stream,
-    TrialProgram,
 )
-from lstm_sweep.models.cpu.programs import (
-    FastClassProgram,
-    FastProgram,
-    KerasClassProgram,
-    KerasProgram,
-)
-from lstm_sweep.models.data.windows import Batch, Indices, StepWindows
+from lstm_sweep.models.cpu.programs import FastClassProgram, FastProgram, KerasProgram
+from lstm_sweep.models.data.windows import Indices, StepWindows
 
 
 def program_of(
@@ -46,35 +38,24 @@ def program_of(
     """
     if not backend.is_tensorflow():
         return StepwiseProgram(networks, config)
-    if backend.own_arithmetic():
-        return FastProgram(networks, config, seed, GraphCache(graphs))
-    return KerasProgram(networks, config)
+    if not backend.own_arithmetic():
+        return KerasProgram(networks, config)
+    kind = FastClassProgram if isinstance(config, ClassConfig) else FastProgram
+    return kind(networks, config, seed, GraphCache(graphs))
 
 
-def class_program_of(
-    networks: Networks, config: ClassConfig, seed: int, graphs: Path | None = None
-) -> ClassProgram:
-    """As `program_of`, of networks that predict classes."""
-    if not backend.is_tensorflow():
-        return StepwiseClassProgram(networks)
-    if backend.own_arithmetic():
-        return FastClassProgram(networks, config, seed, GraphCache(graphs))
-    return KerasClassProgram(networks, config)
-
-
-class Stepwise(TrialProgram):
+class StepwiseProgram(Program):
     """One call of `train_on_batch` for each step; works with every backend of Keras."""
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: Networks, config: TrialConfig) -> None:
         self._networks = networks
-
-    def _batches(self, steps: Any) -> Iterator[Batch]:
-        return iter(steps.batches())
+        self._every_step, self.streams = config.direction == "uni", config.carried
 
     @override
     def train(self, steps: Any) -> tuple[Float32s, Float32s]:
         model, losses, weights = self._networks.trained, list[float](), list[float]()
-        for batch in self._batches(steps):
+        of_windows = isinstance(steps, StepWindows)
+        for batch in steps.batches(**{"every_step": self._every_step} if of_windows else {}):
             model.reset_metrics()
             loss = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
             losses.append(float(loss))
@@ -94,29 +75,10 @@ class Stepwise(TrialProgram):
     def sync(self) -> None:
         self._networks.sync()
 
-
-class StepwiseClassProgram(Stepwise, ClassProgram):
-    """Step by step."""
-
     @override
-    def logits(self, codes: Codes, lengths: Codes) -> Float32s:
-        return np.asarray(self._networks.scored.predict_on_batch([codes, lengths]))
-
-
-class StepwiseProgram(Stepwise, Program):
-    """Step by step."""
-
-    def __init__(self, networks: Networks, config: TrialConfig) -> None:
-        super().__init__(networks)
-        self._every_step, self.streams = config.direction == "uni", config.carried
-
-    @override
-    def _batches(self, steps: StepWindows) -> Iterator[Batch]:
-        return steps.batches(every_step=self._every_step)
-
-    @override
-    def logits(self, windows: Codes) -> Float32s:
-        return np.asarray(self._networks.scored.predict_on_batch(windows))
+    def logits(self, *inputs: Codes) -> Float32s:
+        given = inputs[0] if len(inputs) == 1 else [*inputs]
+        return np.asarray(self._networks.scored.predict_on_batch(given))
 
     @override
     def last_logits(self, windows: Codes, count: int) -> Float32s:

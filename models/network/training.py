@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.cpu.program_types import Networks, Program, TrialProgram
+from lstm_sweep.models.cpu.program_types import Networks, Program
 from lstm_sweep.models.data.batches import ClassEpoch
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.labelled import LabelledCorpus
@@ -132,7 +132,7 @@ class TrainingLoop(ABC, Generic[OwnConfig, Data]):
 
     @property
     @abstractmethod
-    def _program(self) -> TrialProgram: ...
+    def _program(self) -> Program: ...
 
     @abstractmethod
     def _epoch_of(self, number: int) -> Epoch | ClassEpoch:

@@ -192,7 +192,7 @@ def _encoded(given: Sequence[Given], alphabet: Alphabet) -> NewSequences:
 def _logits(folder: Path, bundle: Bundle, split: Split) -> NDArray[np.float32]:
     """Logits of all sequences, `[sequences, classes]`, in a process of its own."""
     prepare(seed=0)
-    program = bundles.class_predictor(folder, bundle)
+    program = bundles.predictor(folder, bundle)
     from lstm_sweep.models.network.classifier import class_logits  # Keras is there now
 
     assert isinstance(bundle.config, ClassConfig)

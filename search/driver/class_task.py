@@ -74,11 +74,11 @@ def _write(
     from lstm_sweep.models.classes import Scores, temperature_of
     from lstm_sweep.models.data.batches import read_codes, read_lengths
     from lstm_sweep.models.network.classifier import class_logits
-    from lstm_sweep.models.network.program import class_program_of
+    from lstm_sweep.models.network.program import program_of
 
     backend.prepare(gpu=False, seed=record.seed)
     networks = networks_of(record, weights, len(corpus.alphabet), len(corpus.classes))
-    model, program = networks.scored, class_program_of(networks, config, seed=0)
+    model, program = networks.scored, program_of(networks, config, seed=0)
     validation, test = (
         class_logits(program, config, one.sequences) for one in (corpus.validation, corpus.test)
     )
@@ -134,11 +134,11 @@ def _validation_logits(trial: Trial, weights: Path, corpus: LabelledCorpus) -> N
     backend_free_of_gpu()
     from lstm_sweep.models import backend
     from lstm_sweep.models.network.classifier import class_logits
-    from lstm_sweep.models.network.program import class_program_of
+    from lstm_sweep.models.network.program import program_of
 
     backend.prepare(gpu=False, seed=trial.seed)
     networks = networks_of(trial, weights, len(corpus.alphabet), len(corpus.classes))
-    program = class_program_of(networks, config, seed=0)
+    program = program_of(networks, config, seed=0)
     return class_logits(program, config, corpus.validation.sequences)
 
 

@@ -103,7 +103,7 @@ def test_our_kernels_and_the_layers_of_keras_learn_the_same(
     direction: str, layers: int, pooling: str, embedding_size: int, layer_size: int
 ) -> None:
     """Losses, weights after a few steps, and logits; in batches of any lengths."""
-    from lstm_sweep.models.cpu.programs import FastClassProgram, KerasClassProgram
+    from lstm_sweep.models.cpu.programs import FastClassProgram, KerasProgram
     from lstm_sweep.models.network import program
 
     config = ClassConfig(
@@ -116,9 +116,9 @@ def test_our_kernels_and_the_layers_of_keras_learn_the_same(
     steps: ClassSteps = epoch.select(0, 3)
     found = []
     networks = [networks_of(config) for _ in range(3)]
-    fast = program.class_program_of(networks[0], config, 0)
+    fast = program.program_of(networks[0], config, 0)
     assert isinstance(fast, FastClassProgram)
-    others = KerasClassProgram(networks[1], config), program.StepwiseClassProgram(networks[2])
+    others = KerasProgram(networks[1], config), program.StepwiseProgram(networks[2], config)
     for one, own in zip((fast, *others), networks, strict=True):
         losses, weights = one.train(steps)
         one.sync()
@@ -136,7 +136,7 @@ def test_logits_are_in_the_order_given_and_no_other_sequence_matters(direction: 
     from lstm_sweep.models.network.classifier import class_logits
 
     config, split = CONFIG.evolve(direction=direction, pooling="last"), CORPUS.test.sequences
-    made = program.class_program_of(networks_of(config), config, 0)
+    made = program.program_of(networks_of(config), config, 0)
     everything = class_logits(made, config, split)
     assert everything.shape == (90, 3)
     chosen = np.array([7, 80, 3])
@@ -161,7 +161,7 @@ def test_a_training_learns_and_its_best_network_is_read_by_plain_keras(
     best = min(loss for _, loss, *_ in found)
     assert best < 0.3 < 0.8 < found[0][1]  # of the shares of classes alone: 0.9
     network = keras.models.load_model(tmp_path / "m.keras", safe_mode=True)
-    made, split = program.StepwiseClassProgram(Networks(network, network)), CORPUS.validation
+    made, split = program.StepwiseProgram(Networks(network, network), CONFIG), CORPUS.validation
     logits = class_logits(made, CONFIG, split.sequences)
     assert score(logits, split.labels)["loss"] == pytest.approx(best, rel=1e-4)
 

@@ -217,7 +217,8 @@ def after(past: list[int], *, window: int, temperature: float = 0.0, seed: int =
     """What a network that always expects the successor of the last code makes of a past."""
 
     class Successor(StepwiseProgram):
-        def logits(self, windows: Codes) -> Logits:
+        def logits(self, *inputs: Codes) -> Logits:
+            [windows] = inputs
             assert windows.shape == (2, window)
             return np.eye(10, dtype=np.float32)[(windows[:, -1] + 1) % 10] * 3
 
