@@ -473,7 +473,7 @@ def _table_separator(path: Path, head: bytes) -> str:
         len(lines) >= TABLE_LINES or {".csv", ".tsv"} & {one.lower() for one in path.suffixes}
     ):
         return ""
-    separator = _separator(lines[0])
+    separator = "" if lines[0][:1] in (b"{", b"[") else _separator(lines[0])  # as JSON begins
     counts = {line.count(separator.encode()) for line in lines} if separator else {0}
     return separator if len(counts) == 1 and counts != {0} else ""
 

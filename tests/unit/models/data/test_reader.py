@@ -227,6 +227,8 @@ def test_a_table_gets_a_hint_how_to_cut_a_column(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("time,event,value\n" + "12:00,login,3\n" * 40)
     found = load(Source(data=str(tmp_path / "a.csv"))).decided
     assert found.endswith("cat a.csv | tail -n +2 | cut -d',' -f2 > ids.txt")
+    (tmp_path / "c.jsonl").write_text('{"said": "a; b", "kind": "x"}\n' * 40)
+    assert "cut -d" not in load(Source(data=str(tmp_path / "c.jsonl"))).decided
     (tmp_path / "b.csv").write_text("1;2;3\n" * 40)
     with pytest.raises(InputError, match=r"cut -d';' -f2 > ids\.txt"):
         load(Source(data=str(tmp_path / "b.csv"), symbols="ids"))
