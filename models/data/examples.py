@@ -344,10 +344,15 @@ def _split_of(path: Path) -> int | None:
     return None
 
 
+def in_rows(source: Source, path: Path) -> bool:
+    """Whether a file of new data is a table: by its name, or since columns are named."""
+    return bool(suffix_of(path) or source.text is not None or source.label is not None)
+
+
 def rows_of_new(source: Source, path: Path, noted: Noted) -> Iterator[Row]:
     """Texts of new data: rows of tables, lines of another file, or files of a folder."""
     columns = columns_of(source, path)
-    if path.is_file() and not suffix_of(path):
+    if path.is_file() and not in_rows(source, path):
         for number, line in enumerate(lines_of(path, noted), start=1):
             if not line.isspace():
                 yield Row(

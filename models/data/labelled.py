@@ -29,6 +29,7 @@ from lstm_sweep.models.data.examples import (
     class_folders,
     columns_of,
     encoder,
+    in_rows,
     label_list,
     of_lines,
     of_sessions,
@@ -203,7 +204,9 @@ def read_new(source: Source, alphabet: Alphabet, classes: tuple[str, ...]) -> Ne
     """
     has_texts = alphabet.kind in ("chars", "words") and source.labels is None
     path = None if source.data in SAMPLES else existing(source.data)
-    if path and (has_texts or (alphabet.kind == "ids" and suffix_of(path) and path.is_file())):
+    if path and (
+        has_texts or (alphabet.kind == "ids" and path.is_file() and in_rows(source, path))
+    ):
         return _new_rows(source, path, alphabet, classes)
     sessions = read_sessions(source.data, alphabet)
     labels, names = None, tuple(sessions.names)

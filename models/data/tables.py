@@ -161,6 +161,9 @@ def rows_of(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
     kind = suffix_of(path)
     if kind in (".parquet", *ARROW):
         return _of_arrow(path, columns)
+    if not kind:  # such as standard input
+        with open_data(path) as file:
+            kind = JSON[0] if file.read(1) == b"{" else ""
     return _of_json(path, columns, noted) if kind in JSON else _of_delimited(path, columns, noted)
 
 

@@ -209,6 +209,12 @@ def test_new_texts_are_read_by_the_alphabet_of_a_model(tmp_path: Path) -> None:
     ]
     assert read["a.tsv"].labels is not None and read["a.tsv"].labels.tolist() == [1, 0] * 30
     assert read["c"].labels is not None and read["c"].names[0] == "neg/1.txt"
+    write(tmp_path, {"stdin": delimited(",", "label,text"), "more": json_lines()})  # have no suffix
+    for name in ("stdin", "more"):
+        source = Source(data=str(tmp_path / name), text="text", label="label")
+        new = read_new(source, corpus.alphabet, corpus.classes)
+        assert new.labels is not None and new.labels.tolist() == [1, 0] * 30, name
+        assert sizes(load_labelled(source)) == [48, 6, 6]
 
 
 @pytest.mark.parametrize("rows", [ROWS, [("pos", ""), *ROWS]])
