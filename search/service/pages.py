@@ -351,7 +351,19 @@ async def rerun_page(rerun: str, request: Request, site: TheSite) -> Response:
 
 #: options of a sweep that the form shows at once, and those that it shows if asked
 FIRST = ("minutes", "trials")
-MORE = ("symbols", "label", "text", "ladder", "halving", "confirm_configs", "size_rule", "seed")
+MORE = (
+    "symbols",
+    "lower_case",
+    "vocabulary",
+    "label",
+    "text",
+    "group",
+    "ladder",
+    "halving",
+    "confirm_configs",
+    "size_rule",
+    "seed",
+)
 #: fields of the form that are given to the sweep
 FIELDS = ("data", "name", "space", "set", *FIRST, *MORE)
 

@@ -62,9 +62,9 @@ def test_the_rest_of_the_form_decides_the_search_and_is_kept_when_it_is_refused(
     assert '<details class="more" open>' in refused and "layer_size=6" in refused
     assert 'role="alert" id="said">request: ' in refused and 'value="&lt;b&gt;"' in refused
     assert '<details class="more">' in client.get("/launch").text
-    assert filled_in(rest | {"seed": " ", "trials": "7"}) == {
+    assert filled_in(rest | {"seed": " ", "trials": "7", "group": "who", "lower_case": "on"}) == {
         "set": ["layer_size=6", "epochs=1"], "ladder": False, "confirm_configs": 0,
-        "size_rule": "off", "trials": 7,
+        "size_rule": "off", "trials": 7, "group": "who", "lower_case": True,
     }  # fmt: skip
     wrong = launched(client, set="layer_siz=6")
     assert (wrong.status_code, "layer_siz" in wrong.text) == (422, True)
