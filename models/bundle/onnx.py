@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import clean_process
 from lstm_sweep.models.bundle.bundle import MODEL, Bundle
-from lstm_sweep.models.bundle.readme import class_program, example_past
+from lstm_sweep.models.bundle.readme import program_of
 from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.errors import InputError
 
@@ -315,19 +315,15 @@ def add(
 def _readme(found: Mapping[str, Measured], compared: int, content: Bundle) -> str:
     """The section about ONNX; a network whose state is carried reads sessions from their heads."""
     config = content.config
+    load = f"import json, numpy as np, onnxruntime\n{SESSION}"
     if isinstance(config, ClassConfig):
         rows, given, step = "sequences", "inputs `symbols` and `lengths`", ""
-        program = class_program(
-            config,
-            content.alphabet,
-            f"import json, numpy as np, onnxruntime\n{SESSION}",
-            'session.run(["logits"], dict(zip(("symbols", "lengths"), inputs)))[0]',
-        )
+        named = 'dict(zip(("symbols", "lengths"), inputs))'
     else:
-        rows, given = "windows", "input `symbols`"
+        rows, given, named = "windows", "input `symbols`", '{"symbols": inputs}'
         step = STEP_TEXT + config.carried * HEAD_TEXT if STEP in found else BOTH_WAYS_TEXT
-        past, length = example_past(content.alphabet), config.sequence_length
-        program = PROGRAM.format(past=past, length=length, session=SESSION)
+    predict = f'session.run(["logits"], {named})[0]'
+    program = program_of(config, content.alphabet, load, predict)
     table = "\n".join(_row(name, one) for name, one in found.items())
     return TEMPLATE.format(
         compared=compared, rows=rows, row=rows[:-1], given=given, step=step, table=table,
@@ -365,17 +361,3 @@ that exported it:
 
 It needs ONNX Runtime and NumPy alone. Run this in this folder:
 {program}"""
-PROGRAM = """
-```python
-import json, numpy as np, onnxruntime
-{session}
-alphabet = json.load(open("alphabet.json", encoding="utf-8"))
-symbols = alphabet["reserved"] + alphabet["symbols"]
-past = {past}
-window = [symbols.index(s) if s in symbols else 1 for s in past][-{length}:]
-window = [0] * ({length} - len(window)) + window
-[logits] = session.run(["logits"], {{"symbols": np.array([window], "int32")}})
-chances = np.exp(logits[0] - logits[0].max()) / np.exp(logits[0] - logits[0].max()).sum()
-for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
-```
-"""

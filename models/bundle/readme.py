@@ -39,7 +39,7 @@ def of_bundle(
 
 
 def _of_symbols(config: TrialConfig, alphabet: Alphabet, loss: str) -> str:
-    length, past = config.sequence_length, example_past(alphabet)
+    length, more = config.sequence_length, CARRIED if config.carried else ""
     end = "; code 2, `<end>`, comes after the last symbol of a session"
     end = end if alphabet.ends else ""
     return f"""Predicts the next symbol from the {length} symbols before it.
@@ -53,20 +53,38 @@ fills a window whose past is shorter; code 1, `<unk>`, stands for symbols unknow
 - `config.json`: how it was built and trained. `metrics.json`: how good it is.
 
 It needs Keras alone. Run this in this folder:
+{program_of(config, alphabet, KERAS, "model.predict(inputs, verbose=0)")}{more}"""
 
+
+#: how a program for a README loads the network with Keras, and reads a window
+KERAS = (
+    "import json, keras, numpy as np\n"
+    'model = keras.models.load_model("model.keras", safe_mode=True)'
+)
+
+
+def program_of(config: TrialConfig, alphabet: Alphabet, load: str, predict: str) -> str:
+    """A program for a README: it prints what a network says of an example.
+
+    `load` makes the network, and `predict` gives the logits of its `inputs`: codes of windows, or
+    for classes a list of the codes of sequences and their lengths.
+    """
+    if isinstance(config, ClassConfig):
+        return _class_program(config, alphabet, load, predict)
+    length = config.sequence_length
+    return f"""
 ```python
-import json, keras, numpy as np
-model = keras.models.load_model("model.keras", safe_mode=True)
+{load}
 alphabet = json.load(open("alphabet.json", encoding="utf-8"))
 symbols = alphabet["reserved"] + alphabet["symbols"]
-past = {past}
+past = {example_past(alphabet)}
 window = [symbols.index(s) if s in symbols else 1 for s in past][-{length}:]
-window = [0] * ({length} - len(window)) + window
-logits = model.predict(np.array([window], "int32"), verbose=0)[0]
+inputs = np.array([[0] * ({length} - len(window)) + window], "int32")
+logits = {predict}[0]
 chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 for code in chances.argsort()[::-1][:5]: print(repr(symbols[code]), round(float(chances[code]), 4))
 ```
-{CARRIED if config.carried else ""}"""
+"""
 
 
 #: how the README of a classifier reads a sequence, as Python, in the words of `config.keep`
@@ -77,11 +95,7 @@ KEPT = {
 }
 
 
-def class_program(config: ClassConfig, alphabet: Alphabet, load: str, predict: str) -> str:
-    """A program for a README: it prints what a classifier says of an example.
-
-    `load` makes its network, and `predict` gives the logits of its `inputs`.
-    """
+def _class_program(config: ClassConfig, alphabet: Alphabet, load: str, predict: str) -> str:
     length = config.sequence_length
     part = KEPT[config.keep].format(length=length, head=length - length // 2, tail=length // 2)
     return f"""
@@ -111,13 +125,7 @@ def _words(alphabet: Alphabet) -> str:
 
 
 def _of_classes(config: ClassConfig, alphabet: Alphabet, classes: Sequence[str], loss: str) -> str:
-    program = class_program(
-        config,
-        alphabet,
-        "import json, keras, numpy as np\n"
-        'model = keras.models.load_model("model.keras", safe_mode=True)',
-        "model.predict(inputs, verbose=0)",
-    )
+    program = program_of(config, alphabet, KERAS, "model.predict(inputs, verbose=0)")
     names = cut(", ".join(classes), 600)
     return f"""Says which of {len(classes)} classes a sequence is of: {names}.
 {loss} per sequence.
