@@ -135,7 +135,6 @@ class OverRates:
         return cls.of(p, np.zeros(len(later), bool), half, trial)
 
     def to_text(self) -> str:
-        """All of it, for a tag."""
         return json.dumps(asdict(self))
 
     @classmethod

@@ -94,7 +94,6 @@ class Classes:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make it from the result of `to_dict`."""
         names, validation = values.get("names"), values.get("validation")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"names are {shown(names)}, expected a list of texts")

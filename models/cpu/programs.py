@@ -48,7 +48,6 @@ from lstm_sweep.models.data.windows import Indices
 
 
 def _of_classes(batch: int | None = None) -> list[Any]:
-    """Signature of the arrays of `ClassSteps`."""
     of_rows = (None, batch)
     return [
         tf.TensorSpec((None, batch, None), tf.int32),

@@ -170,7 +170,6 @@ def _checked_words(given: object) -> Words:
 
 
 def _checked_lines(given: object) -> LineFormat:
-    """The format of lines, checked."""
     try:
         return LineFormat.from_dict(given)
     except InputError as error:

@@ -134,7 +134,6 @@ class Corpus:
             )
 
     def splits(self) -> dict[str, Split]:
-        """The three splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def check_windows(self, sequence_length: int) -> None:
@@ -251,7 +250,6 @@ def load_apart(source: Source, module: str, load: str, folder: Path) -> None:
 
 
 def _of_lines(source: Source, name: str, groups: Mapping[str, Sequence[Path | Sample]]) -> Corpus:
-    """The corpus of the lines of a log."""
     format, sample = format_of(source), SAMPLES.get(source.data)
     why = f"sample: {sample.about}" if sample else f"--symbols {source.symbols}"
     log = read_log(groups, format)
@@ -338,7 +336,6 @@ class _Description:
     words: alphabets.Words | None = None
 
     def symbols_of(self, values: list[int]) -> tuple[str, ...] | tuple[int, ...]:
-        """The symbols of numbers."""
         if self.lines or self.words:
             return tuple(self.names[value] for value in values)
         return tuple(map(chr, values)) if self.symbols == "chars" else tuple(values)

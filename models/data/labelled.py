@@ -85,7 +85,6 @@ class LabelledCorpus:
     rows: NDArray[np.int64] | None = None
 
     def splits(self) -> dict[str, LabelledSplit]:
-        """The three splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def save(self, folder: Path) -> None:

@@ -379,7 +379,6 @@ class _Reading(Records):
         self._files = 0
 
     def read_file(self, path: Path | Sample, begin_block: Callable[[str], None]) -> None:
-        """Read one more file."""
         self._files += 1
         self.is_open = False
         for text, first_line in self._whole_lines(path):

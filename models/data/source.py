@@ -133,7 +133,6 @@ class Sample:
     sessions: Callable[[], Iterator[Session]]
 
     def text(self) -> bytes:
-        """All of its lines."""
         return "".join(f"{line}\n" for line in self.sessions()).encode()
 
 
@@ -369,7 +368,6 @@ def is_field(symbols: object) -> bool:
 
 
 def regex(place: str, pattern: object) -> re.Pattern[str]:
-    """A regular expression."""
     try:
         return re.compile(pattern)  # type: ignore[call-overload, no-any-return]
     except (re.error, RecursionError, OverflowError, TypeError) as error:

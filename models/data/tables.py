@@ -168,7 +168,6 @@ def rows_of(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
 
 
 def text_of(path: Path, noted: Noted) -> str:
-    """All of a file as one text."""
     parts, size = list[str](), 0
     for part in decoded(path, noted):
         parts.append(part)

@@ -129,7 +129,6 @@ class TemplateSettings:
 
 
 def read_settings(path: str) -> TemplateSettings:
-    """The settings in a YAML file."""
     text, names = read_small(Path(path), MAX_BYTES), TemplateSettings.__dataclass_fields__
     try:
         content = parse_yaml(text, path)

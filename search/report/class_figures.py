@@ -123,7 +123,6 @@ def class_tables(found: Findings) -> Iterator[tuple[str, Table]]:
 
 
 def confusion(found: Findings) -> Iterator[Figure]:
-    """Which classes are taken for which."""
     told = found.classes
     if told is None:
         return

@@ -159,7 +159,6 @@ def _verdict(one: Confirmed) -> str:
 
 
 def curves(found: Findings) -> Iterator[Figure]:
-    """Learning curves of all trials."""
     drawn = _with_curves(found)
     if not drawn:
         return
@@ -243,7 +242,6 @@ def _measure(found: Findings) -> str:
 
 
 def ladder(found: Findings) -> Iterator[Figure]:
-    """Learning rates from high to low."""
     steps = [one for one in found.trials if one.phase == Phase.LADDER]
     rated = [(one, one.hyperparameters.get(found.rate or "")) for one in steps]
     known = [(one, float(r)) for one, r in rated if isinstance(r, int | float) and r > 0]
@@ -365,7 +363,6 @@ def _range(values: Sequence[int | float | str | None]) -> str:
 
 
 def importance(found: Findings) -> Iterator[Figure]:
-    """Which hyperparameters matter."""
     if not found.importance:
         return
     shares = dict(found.importance)
@@ -382,7 +379,6 @@ def importance(found: Findings) -> Iterator[Figure]:
 
 
 def time(found: Findings) -> Iterator[Figure]:
-    """Where the time of the slots went."""
     spent = {name: seconds for name, seconds in found.time_shares.items() if seconds > 0}
     total = sum(spent.values())
     if total <= 0:

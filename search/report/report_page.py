@@ -24,7 +24,6 @@ from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
 
 def loss_text(loss: float, found: Findings) -> str:
-    """A loss with its units."""
     if not found.objective.nats_per_symbol:
         return f"a {found.objective.name} of {loss:.4f}"
     return f"{loss:.4f} nats = {bits(loss):.4f} bits per symbol"
@@ -189,7 +188,6 @@ def _bounds(found: Findings) -> Iterator[Advice]:
 
 
 def best_configs(found: Findings) -> list[Trial]:
-    """The best trials with different configs."""
     first = dict[str, Trial]()
     for one in found.ranked:
         first.setdefault(repr(sorted(one.hyperparameters.items())), one)
