@@ -16,6 +16,9 @@ from lstm_sweep.models.errors import InputError
 
 #: training symbols that ask for parameters, at most
 ENOUGH_SYMBOLS = 2_000_000
+#: with so many symbols or more, the softmax of a training step on a CPU is over so many drawn ones
+#: and the true one, if each step of a window is predicted
+SAMPLED_FROM, SAMPLED = 8_192, 1_024
 
 
 def parameters(config: TrialConfig, alphabet_size: int, classes: int | None = None) -> int:

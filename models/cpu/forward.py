@@ -11,6 +11,7 @@ import tensorflow as tf
 from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.cpu import lstm_kernels
 from lstm_sweep.models.cpu.lstm_kernels import Cell, LayerOptions, State, Symbols, sum_of_rows
+from lstm_sweep.models.size import SAMPLED, SAMPLED_FROM
 
 #: number of equally likely values of a dropout draw
 DRAWS = 1 << 16
@@ -71,9 +72,6 @@ FUSED_UNITS = 48
 #: limits of the same for a layer of symbols: units, and alphabet size per unit. That kernel takes
 #: one-hot vectors
 SYMBOLS_FUSED_UNITS, ALPHABET_PER_UNIT = 32, 4
-#: with so many symbols or more, the softmax of a training step is over so many drawn ones and the
-#: true one
-SAMPLED_FROM, SAMPLED = 8_192, 1_024
 #: time steps in one iteration of a loop: the first of these that divides the number of steps
 UNROLL = (2, 1)
 

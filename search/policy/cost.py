@@ -17,6 +17,7 @@ import numpy as np
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.streams import PARTS, RUN_UP
 from lstm_sweep.models.data.windows import steps_with_target
+from lstm_sweep.models.size import SAMPLED, SAMPLED_FROM
 from lstm_sweep.search.policy.problem import Array, Costs, Ranking, grown
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
@@ -121,7 +122,8 @@ def operations(config: TrialConfig, data_size: DataSize) -> Array:
     for _ in range(config.layers):
         layers += directions * 8 * config.layer_size * (width + config.layer_size)
         width = directions * config.layer_size
-    head = 2 * width * outputs
+    is_sampled = data_size.classes is None and config.direction == "uni" and outputs >= SAMPLED_FROM
+    head, trained_head = 2 * width * outputs, 2 * width * (SAMPLED if is_sampled else outputs)
     windows = windows_per_epoch(config, data_size) / data_size.rounds_per_epoch
     heads = windows * (time if config.direction == "uni" and not data_size.lengths else 1)
     scored, scored_batches = scored_windows(config, data_size)
@@ -130,7 +132,7 @@ def operations(config: TrialConfig, data_size: DataSize) -> Array:
     batches = 3 * steps_per_round(config, data_size) + scored_batches
     return np.array(
         [
-            passes * time * layers + (3 * heads + data_size.targets) * head,
+            passes * time * layers + 3 * heads * trained_head + data_size.targets * head,
             batches * time * cells,
             passes * time * cells * config.layer_size,
         ]

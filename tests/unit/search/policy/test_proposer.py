@@ -442,6 +442,9 @@ def test_the_work_of_an_epoch_is_counted_in_closed_form() -> None:
     assert products == passes * 20 * layers + (3 * 100 * 20 + 512) * head
     assert steps == (3 * 2 + 2) * 20 * 2
     assert elements == passes * 20 * 2 * 10
+    uni = TrialConfig(direction="uni", embedding_size=8)  # of many words few are drawn in a step
+    work = [operations(uni, DataSize(10**6, size, 0))[0] for size in (1_024, 8_191, 8_192, 20_000)]
+    assert work[0] == work[2] == work[3] < work[1] / 3
 
 
 base = st.builds(
