@@ -239,7 +239,8 @@ class Stack:
         """Logits of targets and of drawn symbols, less the logarithm of how likely each is drawn.
 
         The softmax over these has about the gradient of that over all symbols (Jean et al. 2015).
-        Frequent words are drawn more often: they come first in the alphabet.
+        Low codes are drawn more often, which are the frequent ones of words. Of other symbols the
+        gradient is noisier, and still the better one for its time (`benchmarks/softmax.py`).
         """
         scale = tf.math.log(tf.cast(self._alphabet, tf.float32) + 1.0)
         draws = tf.random.stateless_uniform((SAMPLED,), seed)
