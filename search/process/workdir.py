@@ -46,7 +46,8 @@ def kept_input(stream: BinaryIO, folder: Path | None = None) -> Path:
                 left -= len(block)
                 if left < 0:
                     raise InputError(f"data '-': over {MOST_INPUT:,} bytes, expected fewer")
-        return path.rename(kept / f"stdin-{digest.hexdigest()[:8]}")
+        name = "stdin" if folder else f"stdin-{digest.hexdigest()[:8]}"
+        return path.rename(kept / name)
 
 
 @contextlib.contextmanager
