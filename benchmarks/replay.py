@@ -14,11 +14,9 @@ is marked in the last table.
 from __future__ import annotations
 
 import argparse
-import heapq
-import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import Pool
 from pathlib import Path
@@ -30,9 +28,10 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
+from tests.simulated import Said, Simulation
 
 WITHIN = 1.01
 #: seconds below which their tenths are printed
@@ -117,94 +116,28 @@ class Replay:
         like = [one for one in self.curves if one.learning_rate == own.learning_rate]
         return self.curves[min(like, key=lambda one: _distance(one, own))]
 
-    def sweep(  # noqa: C901 - one simulation
-        self, rule: Plan, slots: int, *, opening: bool = True
-    ) -> tuple[float, int]:
+    def said(self, trial: Trial) -> Iterator[tuple[float, Said]]:
+        """What a trial says: its rounds, as they were recorded, and its end."""
+        curve = self.curve_of(trial.config)
+        # a trial of the ladder may end within its first round, whose loss is taken for its
+        rounds = trial.planned_rounds if trial.steps is None else 1
+        before = curve.fixed
+        for number, (loss, seconds) in enumerate(zip(curve.losses, curve.seconds, strict=True), 1):
+            yield before + seconds, RoundDone(number, {"val_loss": loss, "round_seconds": seconds})
+            before = 0.0
+            if number == rounds:
+                yield 0.0, Ended(Outcome.COMPLETE)
+        yield before, Ended(Outcome(curve.outcome))
+
+    def sweep(self, rule: Plan, slots: int, *, opening: bool = True) -> tuple[float, int]:
         """Simulated seconds until the target is reached (infinite if never), and trials begun."""
         problem = self.problem if opening else self.no_opening
         policy = Policy(rule, problem, sweep="replay", slots=slots)
-        target = self.target
-        free = [Slot(index) for index in range(slots)]
-        #: what is known of each trial, by its number
-        known: dict[int, Trial] = {}
-        #: when a trial is done with an epoch
-        events: list[tuple[float, int, int, int]] = []
-        order = itertools.count()
-        running: dict[Slot, Trial] = {}
-        now = 0.0
-        #: configs that reach the target and are not ended
-        hopeful = {c.config for c in self.curves.values() if min(c.losses, default=9) <= target}
-
-        def fill() -> None:
-            while free and (trial := policy.next(now)):
-                slot = free.pop()
-                if (waited := known.get(trial.number)) is not None:
-                    resume(waited, slot)
-                    continue
-                progress = trial.with_slot(slot, now)
-                running[slot] = progress
-                policy.begin(progress)
-                known[trial.number] = progress
-                curve = self.curve_of(trial.config)
-                first = curve.fixed + (curve.seconds[0] if curve.seconds else 0.0)
-                heapq.heappush(events, (now + first, next(order), trial.number, 1))
-
-        def resume(progress: Trial, slot: Slot) -> None:
-            number, done = progress.number, len(progress.rounds)
-            progress = progress.with_slot(slot, now)
-            running[slot] = known[number] = progress
-            policy.begin(progress)
-            curve = self.curve_of(progress.config)
-            needs = self.resume_s + (curve.seconds[done] if done < len(curve.seconds) else 0.0)
-            heapq.heappush(events, (now + needs, next(order), number, done + 1))
-
-        def pause(progress: Trial, paused: Paused) -> None:
-            known[progress.number] = progress = progress.with_pause(paused, now)
-            free.append(progress.slot)
-            policy.pause(progress)
-
-        def end(progress: Trial, ended: Ended) -> None:
-            number = progress.number
-            if known[number].ended:
-                return
-            progress = known[number] = progress.with_end(ended, now)
-            hopeful.discard(progress.config)
-            free.append(progress.slot)
-            for other, why in policy.end(progress):
-                end(running[other.slot], why)
-
-        fill()
-        while events and now < LONGEST and hopeful:
-            now, _, number, epoch = heapq.heappop(events)
-            progress = known[number]
-            if progress.ended:
-                continue
-            curve = self.curve_of(progress.config)
-            if epoch > len(curve.losses):
-                end(progress, Ended(Outcome(curve.outcome)))
-            else:
-                loss, seconds = curve.losses[epoch - 1], curve.seconds[epoch - 1]
-                metrics = {"val_loss": loss, "round_seconds": seconds}
-                progress = known[number] = progress.with_round(RoundDone(epoch, metrics))
-                if loss <= target:
-                    return now, len(policy.trials)
-                verdict = policy.judge(progress)
-                # a trial of the ladder may end within its first round, whose loss is taken for its
-                if epoch == progress.planned_rounds or progress.steps is not None:
-                    verdict = Ended(Outcome.COMPLETE)
-                if isinstance(verdict, Paused):
-                    pause(progress, verdict)
-                elif verdict:
-                    end(progress, verdict)
-                else:
-                    following = curve.seconds[epoch] if epoch < len(curve.seconds) else 0.0
-                    heapq.heappush(events, (now + following, next(order), number, epoch + 1))
-            fill()
-            while dropped := policy.dropped():
-                for one, ended in dropped:
-                    end(known[one.number], ended)
-            fill()
-        return math.inf, len(policy.trials)
+        found = Simulation(policy, self.said, slots, resume_s=self.resume_s).run(
+            LONGEST, lambda trial: (trial.best_loss or math.inf) <= self.target
+        )
+        reached = any((one.best_loss or math.inf) <= self.target for one in found.trials)
+        return found.now if reached else math.inf, len(policy.trials)
 
 
 def _recorded_part(space: Space, recorded: Iterable[TrialConfig]) -> Space:

@@ -1,4 +1,4 @@
-"""Sweeps on a simulated clock: the program's own policy, and trials that take time as real ones."""
+"""Sweeps on a clock of its own: the program's policy, and trials that train nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import heapq
 import itertools
 import math
 import random
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -30,14 +30,147 @@ from lstm_sweep.search.values.trial import (
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.template import TemplateConfig
 
+Said = RoundDone | Ended
+#: what a trial says if it is let alone, each after so many seconds
+Says = Callable[[Trial], Iterable[tuple[float, Said]]]
+
+#: how trials end that run when the time is over, and when the sweep is broken off
+OVER = Ended(Outcome.OUT_OF_TIME, "time is over")
+BROKEN_OFF = Ended(Outcome.STOPPED, "time is over", unfinished=True)
+
+
+class Simulation:
+    """Plays a sweep on slots as its driver does, until its time is over or nothing is left."""
+
+    def __init__(
+        self, policy: Policy, says: Says, slots: int, *, resume_s: float = 0.0, tick_s: float = 0.0
+    ) -> None:
+        """A trial that waited goes on after `resume_s`; the clock is looked at each `tick_s`."""
+        self.policy, self._says, self._resume_s = policy, says, resume_s
+        self._tick_s = tick_s or math.inf
+        self.now = 0.0
+        #: what is known of each trial, by its number, in the order in which they were begun
+        self.known: dict[int, Trial] = {}
+        #: trials in the order in which they got slots
+        self.placed: list[Trial] = []
+        self._free = [Slot(index) for index in range(slots)]
+        #: trials that have failed, and are tried again
+        self._again: list[Trial] = []
+        #: what each will say, and when something is said next, by which trial
+        self._to_say: dict[int, Iterator[tuple[float, Said]]] = {}
+        self._events: list[tuple[float, int, int, Said]] = []
+        self._order = itertools.count()
+
+    @property
+    def trials(self) -> list[Trial]:
+        return list(self.known.values())
+
+    def of(self, phase: Phase) -> list[Trial]:
+        return [one for one in self.trials if one.phase is phase]
+
+    @property
+    def best(self) -> float | None:
+        losses = [one.ranked_loss for one in self.trials if one.ranked_loss is not None]
+        return min(losses, default=None)
+
+    @property
+    def story(self) -> list[tuple[Any, ...]]:
+        """Everything that was decided."""
+        return [(c.planned(), c.began, c.seconds, len(c.rounds), c.ended) for c in self.trials]
+
+    def run(
+        self, until: float = math.inf, is_found: Callable[[Trial], bool] = lambda trial: False
+    ) -> Self:
+        """Run it to its end, or break it off at a time, or once one is found that was wanted."""
+        limit = min(self.policy.plan.seconds or math.inf, until)
+        self._fill()
+        while self._events:
+            now = min(self._events[0][0], self.now + self._tick_s)
+            self.now = min(now, limit)
+            if now > limit:
+                break
+            if now == self._events[0][0]:
+                _, _, number, said = heapq.heappop(self._events)
+                if self.known[number].ended:
+                    continue
+                self._hear(self.known[number], said)
+                if is_found(self.known[number]):
+                    return self
+            for late, why in self.policy.overdue(now):
+                self._end(self.known[late.number], why)
+            self._fill()
+        for one in [one for one in self.trials if not one.ended]:
+            over = BROKEN_OFF if until < math.inf else OVER
+            self.known[one.number] = one.with_end(over, self.now)
+            self.policy.end(self.known[one.number])
+        return self
+
+    def _fill(self) -> None:
+        while self._free and (trial := self._next()):
+            waited = self.known.get(trial.number)
+            goes_on = waited is not None and not waited.ended
+            one = (waited if waited and goes_on else trial).with_slot(self._free.pop(0), self.now)
+            self.policy.begin(one)
+            self.known[one.number] = one
+            self.placed.append(trial)
+            if not goes_on:
+                self._to_say[one.number] = iter(self._says(one))
+            self._wait(one.number, self._resume_s if goes_on else 0.0)
+
+    def _next(self) -> Trial | None:
+        if self._again:
+            return self._again.pop(0)
+        while (trial := self.policy.next(self.now)) is None:
+            if not (dropped := self.policy.dropped()):
+                return None
+            for one, ended in dropped:
+                assert self.known[one.number].paused
+                self._end(self.known[one.number], ended)
+        return trial
+
+    def _wait(self, number: int, more: float = 0.0) -> None:
+        seconds, said = next(self._to_say[number])
+        if seconds + more:
+            event = (self.now + more + seconds, next(self._order), number, said)
+            heapq.heappush(self._events, event)
+        else:
+            self._hear(self.known[number], said)
+
+    def _hear(self, one: Trial, said: Said) -> None:
+        if isinstance(said, Ended):
+            self._end(one, said)
+            return
+        one = self.known[one.number] = one.with_round(said)
+        verdict = self.policy.judge(one)
+        if isinstance(verdict, Paused):
+            one = self.known[one.number] = one.with_pause(verdict, self.now)
+            self._free.append(one.slot)
+            self.policy.pause(one)
+        elif verdict:
+            self._end(one, verdict)
+        else:
+            self._wait(one.number)
+
+    def _end(self, one: Trial, ended: Ended) -> None:
+        if not one.paused:
+            self._free.append(one.slot)
+        one = self.known[one.number] = one.with_end(ended, self.now)
+        outcome = ended.outcome
+        if outcome.is_accident and one.attempt < outcome.most_attempts(one.phase):
+            self.policy.lose(one)
+            self._again.append(one.next_attempt())
+            return
+        for other, why in self.policy.end(one):
+            assert other.ended is None
+            self._end(self.known[other.number], why)
+
+
 #: fields that no simulated loss depends on, with the values that they usually have
 INDIFFERENT = {
     "state": "reset", "weight_decay": 0.0, "averaging": "off",
 }  # fmt: skip
 #: seconds between two looks at the clock, as in the loop of a real sweep
 TICK_S = 0.5
-#: seconds until a worker that is killed is gone
-KILL_S = 0.3
 
 
 class World(Protocol):
@@ -113,131 +246,14 @@ class Templates:
         return [*said, (0.5, Ended(Outcome.COMPLETE, loss=floor))]
 
 
-@dataclass
-class Simulated:
-    """A sweep that has been simulated to its end."""
-
-    policy: Policy
-    all_progress: list[Trial]
-    seconds: float
-
-    def of(self, phase: Phase) -> list[Trial]:
-        """Its trials of a phase."""
-        return [progress for progress in self.all_progress if progress.phase is phase]
-
-    @property
-    def best(self) -> float | None:
-        """The lowest loss."""
-        losses = [c.ranked_loss for c in self.all_progress if c.ranked_loss is not None]
-        return min(losses, default=None)
+def simulation(policy: Policy, world: World, slots: int) -> Simulation:
+    return Simulation(policy, world.events, slots, tick_s=TICK_S)
 
 
-class Simulation:
-    """One sweep, until its time is over or nothing is left to be tried."""
-
-    def __init__(self, policy: Policy, world: World, slots: int) -> None:
-        self._policy, self._world = policy, world
-        self._free = [Slot(index) for index in range(slots)]
-        #: what is known of each trial, by its number
-        self._known: dict[int, Trial] = {}
-        #: when something is said, of which trial, and what
-        self._queue: list[tuple[float, int, int, RoundDone | Ended | Paused]] = []
-        self._said: dict[int, list[tuple[float, RoundDone | Ended]]] = {}
-        self._stopped: set[int] = set()
-        self._order = itertools.count()
-        self._now = 0.0
-
-    def run(self, until: float | None = None) -> Simulated:
-        """Run it to the end, or up to a time at which it is broken off."""
-        limit = min(self._policy.plan.seconds or math.inf, until or math.inf)
-        self._fill()
-        while self._running() and self._now < limit:
-            upcoming = self._queue[0][0] if self._queue else math.inf
-            self._now = min(upcoming, self._now + TICK_S, limit)
-            while self._queue and self._queue[0][0] <= self._now:
-                _, _, number, said = heapq.heappop(self._queue)
-                progress = self._known[number]
-                if progress.ended is None and (
-                    isinstance(said, Ended | Paused) or not self._stops(progress)
-                ):
-                    self._hear(progress, said)
-            if self._now < limit:
-                for late, why in self._policy.overdue(self._now):
-                    self._stop(self._known[late.number], why)
-                self._fill()
-        cut = Outcome.OUT_OF_TIME if until is None else Outcome.STOPPED
-        over = Ended(cut, "time is over", until is not None)
-        for progress in [one for one in self._known.values() if one.ended is None]:
-            self._policy.end(self._note(progress.with_end(over, self._now)))
-        return Simulated(self._policy, list(self._known.values()), self._now)
-
-    def _running(self) -> list[Trial]:
-        waiting = (progress for progress in self._known.values() if progress.ended is None)
-        return [progress for progress in waiting if not progress.paused]
-
-    def _note(self, progress: Trial) -> Trial:
-        self._known[progress.number] = progress
-        return progress
-
-    def _stops(self, progress: Trial) -> bool:
-        return progress.number in self._stopped
-
-    def _fill(self) -> None:
-        while self._free and (trial := self._next()):
-            slot, waited = self._free.pop(0), self._known.get(trial.number)
-            if not waited:
-                self._said[trial.number] = self._world.events(trial)
-            progress = (waited or trial).with_slot(slot, self._now)
-            self._policy.begin(self._note(progress))
-            self._wait(progress)
-
-    def _next(self) -> Trial | None:
-        """The next trial; those that wait and are not needed any more end."""
-        while (trial := self._policy.next(self._now)) is None:
-            if not (dropped := self._policy.dropped()):
-                return None
-            for one, why in dropped:
-                ended = self._known[one.number].with_end(why, self._now)
-                self._policy.end(self._note(ended))
-        return trial
-
-    def _wait(self, progress: Trial) -> None:
-        number = progress.number
-        seconds, said = self._said[number].pop(0)
-        heapq.heappush(self._queue, (self._now + seconds, next(self._order), number, said))
-
-    def _stop(self, progress: Trial, why: Ended | Paused) -> None:
-        assert not self._stops(progress)
-        number = progress.number
-        self._stopped.add(number)
-        heapq.heappush(self._queue, (self._now + KILL_S, next(self._order), number, why))
-
-    def _hear(self, progress: Trial, said: RoundDone | Ended | Paused) -> None:
-        if isinstance(said, RoundDone):
-            progress = self._note(progress.with_round(said))
-            verdict = self._policy.judge(progress)
-            if verdict:
-                self._stop(progress, verdict)
-            else:
-                self._wait(progress)
-            return
-        if isinstance(said, Paused):
-            self._stopped.discard(progress.number)
-            progress = self._note(progress.with_pause(said, self._now))
-            self._free.append(progress.slot)
-            self._policy.pause(progress)
-            return
-        progress = self._note(progress.with_end(said, self._now))
-        self._free.append(progress.slot)
-        for other, why in self._policy.end(progress):
-            if other.number not in self._stopped:
-                self._stop(self._known[other.number], why)
-
-
-def simulate(plan: Plan, space: Space, world: World, *, slots: int) -> Simulated:
+def simulate(plan: Plan, space: Space, world: World, *, slots: int) -> Simulation:
     """A whole sweep."""
     policy = Policy(plan, world.problem(space), sweep="s", slots=slots)
-    return Simulation(policy, world, slots).run()
+    return simulation(policy, world, slots).run()
 
 
 def _name(config: TrialConfig) -> str:

@@ -17,7 +17,7 @@ from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import in_full
-from tests.simulated import Networks, Simulated, Simulation, Templates, World, simulate
+from tests.simulated import Networks, Simulation, Templates, World, simulate, simulation
 
 SEEDS = range(3)
 TEMPLATE = """
@@ -46,19 +46,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Space:
 
 
 @functools.cache
-def sweeps(seconds: float, space: Space, world: World, slots: int) -> list[Simulated]:
+def sweeps(seconds: float, space: Space, world: World, slots: int) -> list[Simulation]:
     """Sweeps with each seed, their trials limited by the time alone."""
     plans = [Plan(trials=500, seconds=seconds, seed=seed) for seed in SEEDS]
     return [simulate(plan, space, world, slots=slots) for plan in plans]
 
 
-def seeds_of(sweep: Simulated) -> Counter[Config]:
+def seeds_of(sweep: Simulation) -> Counter[Config]:
     """How many further seeds each config has that were trained to their end."""
     whole = [c for c in sweep.of(Phase.CONFIRM) if c.ended and c.ended.outcome is Outcome.COMPLETE]
     return Counter(progress.config for progress in whole)
 
 
-def check(found: list[Simulated], slots: int) -> None:
+def check(found: list[Simulation], slots: int) -> None:
     """Whatever was begun to confirm has ended, in little more than its share of the slots."""
     for sweep in found:
         assert sweep.best is not None
@@ -67,7 +67,7 @@ def check(found: list[Simulated], slots: int) -> None:
         limit = sweep.policy.plan.seconds
         assert limit
         assert sum(progress.seconds for progress in again) <= (SHARE + 0.1) * limit * slots
-        assert sweep.seconds > 0.8 * limit or sweep.policy.stop
+        assert sweep.now > 0.8 * limit or sweep.policy.stop
 
 
 @pytest.mark.parametrize("minutes, slots", [(6, 2), *in_full((6, 1), (20, 2))])
@@ -133,9 +133,9 @@ def test_a_sweep_without_a_limit_of_time_ends_no_trial_for_confirming() -> None:
     assert sweep.policy.overdue(1e9) == []
 
 
-def rebuilt(sweep: Simulated, plan: Plan, *, extended: bool) -> Policy:
+def rebuilt(sweep: Simulation, plan: Plan, *, extended: bool) -> Policy:
     policy = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
-    ended = sorted(sweep.all_progress, key=lambda progress: progress.began + progress.seconds)
+    ended = sorted(sweep.trials, key=lambda progress: progress.began + progress.seconds)
     policy.restore(ended, [], extended=extended)
     return policy
 
@@ -147,7 +147,7 @@ def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None
     first = whole.of(Phase.CONFIRM)[0]
     until = first.began + first.seconds + 0.1
     policy = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
-    broken_off = Simulation(policy, NETWORKS, 2).run(until)
+    broken_off = simulation(policy, NETWORKS, 2).run(until)
     again = rebuilt(broken_off, plan, extended=False)
     assert again.confirmation.begun
     trial = again.next(until)

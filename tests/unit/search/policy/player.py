@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -18,9 +16,10 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
+from tests.simulated import Said, Says, Simulation
 
 SLOT = Slot(0)
 UNIGRAM = 3.0
@@ -86,31 +85,6 @@ def always(*losses: float, outcome: Outcome = Outcome.COMPLETE) -> Curves:
     return lambda trial: Curve(losses, outcome)
 
 
-@dataclass
-class Played:
-    """A sweep that has been played to its end."""
-
-    policy: Policy
-    #: what is known of each trial, by its number
-    known: dict[int, Trial] = field(default_factory=dict)
-    now: float = 0.0
-
-    @property
-    def all_progress(self) -> list[Trial]:
-        """What is known of all trials, in the order in which they were begun."""
-        return list(self.known.values())
-
-    def of(self, phase: Phase) -> list[Trial]:
-        return [progress for progress in self.all_progress if progress.phase is phase]
-
-    @property
-    def story(self) -> list[tuple[Any, ...]]:
-        """Everything that was decided."""
-        return [
-            (c.planned(), c.began, c.seconds, len(c.rounds), c.ended) for c in self.all_progress
-        ]
-
-
 def with_rounds(progress: Trial, *epochs: dict[str, float]) -> Trial:
     """The trial once these epochs have been trained too."""
     return replace(progress, rounds=(*progress.rounds, *epochs))
@@ -146,111 +120,26 @@ def reason_of(policy: Policy) -> str:
     return policy.stop.text if policy.stop else ""
 
 
-class Player:
-    """Plays a sweep on slots as Sweep does; a round takes the seconds of its curve."""
+#: seconds that a trial takes to begin, and to go on
+START_S = 1.0
 
-    def __init__(self, policy: Policy, curves: Curves, slots: int) -> None:
-        self.played = Played(policy)
-        self._policy, self._curves = policy, curves
-        self._free = [Slot(index) for index in range(slots)]
-        #: when something is heard next, and of which trial
-        self._events: list[tuple[float, int, int]] = []
-        self._order = itertools.count()
-        #: trials in the order in which they got slots
-        self.placed: list[Trial] = []
-        #: trials that have failed, and are tried again
-        self._again: list[Trial] = []
 
-    def play(self) -> Played:
-        played, limit = self.played, self._policy.plan.seconds
-        self._fill()
-        while self._events:
-            now, _, number = heapq.heappop(self._events)
-            progress = played.known[number]
-            if progress.ended:
-                continue
-            if limit is not None and now > limit:
-                played.now = limit
-                self._close(progress)
-                continue
-            played.now = now
-            self._hear(progress)
-            self._fill()
-        for progress in self.played.all_progress:
-            if progress.paused:  # the time is over
-                self._close(progress)
-        assert all(progress.ended for progress in played.all_progress)
-        return played
+def player(policy: Policy, curves: Curves, slots: int) -> Simulation:
+    return Simulation(policy, says(curves), slots, resume_s=START_S)
 
-    def _fill(self) -> None:
-        now, known = self.played.now, self.played.known
-        while self._free and (trial := self._next()):
-            slot = self._free.pop(0)
-            waited = known.get(trial.number)
-            assert not waited or waited.ended or waited.paused
-            progress = course_of(waited if waited and not waited.ended else trial, slot, now)
-            self._policy.begin(progress)
-            known[trial.number] = progress
-            self.placed.append(trial)
-            self._wait(trial.number, 1.0 + self._curves(trial).seconds)
 
-    def _next(self) -> Trial | None:
-        if self._again:
-            return self._again.pop(0)
-        while (trial := self._policy.next(self.played.now)) is None:
-            if not (dropped := self._policy.dropped()):
-                return None
-            for one, ended in dropped:
-                assert self.played.known[one.number].paused
-                self._end(self.played.known[one.number], ended)
-        return trial
+def says(curves: Curves) -> Says:
+    def said(trial: Trial) -> Iterator[tuple[float, Said]]:
+        curve, before = curves(trial), START_S
+        for number, loss in enumerate(curve.losses[: trial.planned_rounds], 1):
+            metrics = {"val_loss": loss, "round_seconds": curve.seconds}
+            yield before + curve.seconds, RoundDone(number, metrics)
+            before = 0.0
+        if len(curve.losses) >= trial.planned_rounds:
+            yield 0.0, Ended(Outcome.COMPLETE)
+        yield before + curve.seconds, Ended(curve.outcome)
 
-    def _wait(self, number: int, seconds: float) -> None:
-        heapq.heappush(self._events, (self.played.now + seconds, next(self._order), number))
-
-    def _hear(self, progress: Trial) -> None:
-        curve, number = self._curves(progress), progress.number
-        if len(progress.rounds) == len(curve.losses):
-            self._end(progress, Ended(curve.outcome))
-            return
-        loss = curve.losses[len(progress.rounds)]
-        progress = with_rounds(progress, {"val_loss": loss, "round_seconds": curve.seconds})
-        self.played.known[number] = progress
-        verdict = self._policy.judge(progress)
-        if len(progress.rounds) == progress.planned_rounds:
-            assert verdict is None
-            verdict = Ended(Outcome.COMPLETE)
-        if isinstance(verdict, Paused):
-            self._pause(progress, verdict)
-        elif verdict:
-            self._end(progress, verdict)
-        else:
-            self._wait(number, curve.seconds)
-
-    def _pause(self, progress: Trial, paused: Paused) -> None:
-        progress = progress.with_pause(paused, self.played.now)
-        self.played.known[progress.number] = progress
-        self._free.append(progress.slot)
-        self._policy.pause(progress)
-
-    def _end(self, progress: Trial, ended: Ended) -> None:
-        if not progress.paused:
-            self._free.append(progress.slot)
-        progress = progress.with_end(ended, self.played.now)
-        self.played.known[progress.number] = progress
-        outcome = ended.outcome
-        if outcome.is_accident and progress.attempt < outcome.most_attempts(progress.phase):
-            self._policy.lose(progress)
-            self._again.append(progress.next_attempt())
-            return
-        for other, why in self._policy.end(progress):
-            assert other.ended is None
-            self._end(self.played.known[other.number], why)
-
-    def _close(self, progress: Trial) -> None:
-        progress = progress.with_end(Ended(Outcome.OUT_OF_TIME, "time is over"), self.played.now)
-        self.played.known[progress.number] = progress
-        self._policy.end(progress)
+    return said
 
 
 def play(
@@ -261,9 +150,9 @@ def play(
     slots: int = 2,
     admits: Callable[[Config], bool] = lambda config: True,
     **known: Any,
-) -> Played:
+) -> Simulation:
     """Play a whole sweep."""
-    return Player(policy_of(plan, space, slots, admits, **known), curves, slots).play()
+    return player(policy_of(plan, space, slots, admits, **known), curves, slots).run()
 
 
 PLANS = [

@@ -18,16 +18,16 @@ from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
+from tests.simulated import Simulation
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
     Curve,
     Curves,
-    Played,
-    Player,
     course_of,
     in_order,
     play,
+    player,
     policy_of,
     problem_of,
     with_rounds,
@@ -120,9 +120,9 @@ def test_a_bad_trial_is_ended_within_its_first_epoch() -> None:
         Plan(**{**HALVING, "trials": 3}), SMALL, curves=falling([1.0, 2.0, 3.0]), slots=2,
         first_rung=1, rounds_per_epoch=ROUNDS,
     )  # fmt: skip
-    rounds = [len(progress.rounds) for progress in played.all_progress]
+    rounds = [len(progress.rounds) for progress in played.trials]
     assert rounds == [9 * ROUNDS, 1, 1]
-    last = played.all_progress[-1].ended
+    last = played.trials[-1].ended
     assert last and last.outcome is Outcome.PRUNED
     assert last.reason == "it waited at epoch 0.25: loss 3.0000, number 3 of 3 there"
 
@@ -159,13 +159,13 @@ def test_a_trial_that_is_no_better_for_some_epochs_is_complete(
     plan = Plan(**{**PLAIN, "trials": 2, "early_stopping": patience})
     curve = [loss + left for loss in losses for left in reversed(range(rounds_per_epoch))]
     played = play(plan, SMALL, curves=lambda trial: Curve(curve), rounds_per_epoch=rounds_per_epoch)
-    for progress in played.all_progress:
+    for progress in played.trials:
         assert len(progress.rounds) == epochs * rounds_per_epoch
         assert progress.ended == Ended(Outcome.COMPLETE, since and f"no better since epoch {since}")
 
 
-def rounds_of(played: Played) -> list[int]:
-    return [len(one.rounds) for one in played.all_progress]
+def rounds_of(played: Simulation) -> list[int]:
+    return [len(one.rounds) for one in played.trials]
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -176,7 +176,7 @@ def test_the_best_is_trained_to_its_end_and_all_others_wait_until_the_search_is_
     plan = Plan(**{**HALVING, "trials": 3})
     played = play(plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1)
     assert rounds_of(played)[2] == 9
-    assert [one.ended and one.ended.outcome for one in played.all_progress] == [
+    assert [one.ended and one.ended.outcome for one in played.trials] == [
         Outcome.PRUNED, Outcome.PRUNED, Outcome.COMPLETE,
     ]  # fmt: skip
     assert max(rounds_of(played)[:2]) < 9, "they led only until the better one came"
@@ -186,9 +186,9 @@ def test_one_that_waits_is_promoted_once_enough_are_behind_it() -> None:
     """On two slots the first leads; the second is one of the best third when six have come."""
     losses = [1.0, 1.1, 5.0, 5.1, 5.2, 5.3]
     plan = Plan(**{**HALVING, "trials": 6})
-    player = Player(policy_of(plan, SMALL, 2, first_rung=1), in_order(losses), 2)
-    played = player.play()
-    assert [trial.number for trial in player.placed].count(1) == 2
+    sweep = player(policy_of(plan, SMALL, 2, first_rung=1), in_order(losses), 2)
+    played = sweep.run()
+    assert [trial.number for trial in sweep.placed].count(1) == 2
     assert rounds_of(played) == [9, 3, 1, 1, 1, 1]
 
 
@@ -204,9 +204,9 @@ def test_where_all_configs_are_tried_before_the_budget_is_spent_all_go_on(slots:
 def test_a_single_slot_is_for_the_leader_for_half_of_the_time() -> None:
     losses = [1.0 + number / 10 for number in range(12)]
     plan = Plan(**{**HALVING, "trials": 12})
-    player = Player(policy_of(plan, SMALL, 1, first_rung=1), in_order(losses), 1)
-    player.play()
-    order = [trial.number for trial in player.placed]
+    sweep = player(policy_of(plan, SMALL, 1, first_rung=1), in_order(losses), 1)
+    sweep.run()
+    order = [trial.number for trial in sweep.placed]
     assert order.count(0) == 3, "it goes from rung to rung: 1, 3 and 9 epochs"
     second, third = [place for place, number in enumerate(order) if number == 0][1:]
     assert 1 <= second < third and third - second > 2
@@ -229,8 +229,8 @@ def test_patience_counts_trials_that_wait_and_ends_the_search_for_good(
 ) -> None:
     plan = Plan(**{**HALVING, "trials": 100, "patience": 5, "seconds": seconds})
     losses = [1.0, *(2.0 + number / 100 for number in range(100))]
-    played = Player(policy_of(plan, slots=slots), in_order(losses), slots).play()
-    assert len(played.all_progress) < 12
+    played = player(policy_of(plan, slots=slots), in_order(losses), slots).run()
+    assert len(played.trials) < 12
     assert played.policy.stop and played.policy.stop.reason is StopReason.PATIENCE
     assert max(rounds_of(played)) == 9, "the best goes on to its end"
     assert sum(rounds_of(played)) < 40, "and the others do not"

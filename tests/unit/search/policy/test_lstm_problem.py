@@ -49,7 +49,8 @@ from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import SMALL_CORPUS, CorpusFacts, Listed, Range
 from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import Space, with_settings
-from tests.unit.search.policy.player import SPACE, Curve, Played, each_slots, play, usual
+from tests.simulated import Simulation
+from tests.unit.search.policy.player import SPACE, Curve, each_slots, play, usual
 
 SMALL = TrialConfig(layers=2, layer_size=32)
 
@@ -303,7 +304,7 @@ KNOWN: dict[str, Any] = {
 }
 
 
-def large_ones(played: Played) -> list[Trial]:
+def large_ones(played: Simulation) -> list[Trial]:
     return [one for one in played.of(Phase.SEARCH) if is_large(one.config)]
 
 

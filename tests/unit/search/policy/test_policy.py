@@ -35,16 +35,16 @@ from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial, trial_seed
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, from_mapping
-from tests.simulated import Networks, Simulation
+from tests.simulated import TICK_S, Networks, Simulation
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
     SPACE,
-    Player,
     always,
     course_of,
     each_plan,
     play,
+    player,
     policy_of,
     problem_of,
     reason_of,
@@ -59,14 +59,14 @@ def test_phases_follow_each_other_and_each_config_is_tried_once(
     plan: Plan, slots: int, rounds_per_epoch: int
 ) -> None:
     played = play(plan, slots=slots, rounds_per_epoch=rounds_per_epoch)
-    all_progress = played.all_progress
-    for number, progress in enumerate(all_progress):
+    trials = played.trials
+    for number, progress in enumerate(trials):
         assert (progress.number, progress.id) == (number, f"s/{number}")
         assert progress.seed == trial_seed(plan.seed, number)
         assert progress.rounds_per_epoch == rounds_per_epoch
         assert plan.seconds is None or progress.began + progress.seconds <= plan.seconds
     order = [Phase.LADDER, Phase.SEARCH, Phase.CONFIRM]
-    phases = [order.index(progress.phase) for progress in all_progress]
+    phases = [order.index(progress.phase) for progress in trials]
     assert phases == sorted(phases) and len(phases) <= plan.trials
     assert (0 in phases) == plan.ladder and 1 in phases
     tried = [c.config for c in played.of(Phase.LADDER) + played.of(Phase.SEARCH)]
@@ -104,7 +104,7 @@ def test_a_budget_of_trials_is_spent_to_the_last_one(
         algorithm=algorithm,
     )
     played = play(plan, slots=slots)
-    assert [progress.number for progress in played.all_progress] == list(range(trials))
+    assert [progress.number for progress in played.trials] == list(range(trials))
     assert reason_of(played.policy) == all_trials(trials).text
     assert played.policy.next(played.now) is None
     confirmed = len(played.of(Phase.CONFIRM))
@@ -117,7 +117,7 @@ TOO_HIGH = SUITED.evolve(layers=1, layer_size=48, learning_rate=1.0, dropout=0.2
 
 
 def searched(policy: Policy) -> list[TrialConfig]:
-    played = Player(policy, usual, 1).play()
+    played = player(policy, usual, 1).run()
     return [as_lstm_config(one.config) for one in played.of(Phase.SEARCH)]
 
 
@@ -170,14 +170,14 @@ class Watched(Simulation):
     def __init__(self, slots: int = 2, **plan: Any) -> None:
         problem = Networks(SIZE).problem(from_mapping({**ALIKE}, "test"))
         policy = Policy(Plan(**plan), problem, sweep="s", slots=slots)
-        super().__init__(policy, Networks(SIZE), slots)
+        super().__init__(policy, Networks(SIZE).events, slots, tick_s=TICK_S)
         self.seen: list[tuple[float, float | None]] = []
-        self.took = self.run().seconds
+        self.took = self.run().now
 
     def _fill(self) -> None:
         super()._fill()
-        if not self.seen or self._now >= self.seen[-1][0] + LOOK_S:
-            self.seen.append((self._now, self._policy.expected_left(self._now)))
+        if not self.seen or self.now >= self.seen[-1][0] + LOOK_S:
+            self.seen.append((self.now, self.policy.expected_left(self.now)))
 
 
 @pytest.mark.parametrize("halving", [True, False])
@@ -359,7 +359,7 @@ def test_the_best_configs_are_confirmed_with_at_most_a_quarter_of_the_budget(
     played = play(plan, slots=1)
     counts = Counter(progress.config for progress in played.of(Phase.CONFIRM))
     assert sorted(counts.values(), reverse=True) == expected
-    assert len(played.all_progress) == trials
+    assert len(played.trials) == trials
 
 
 def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epochs() -> None:
@@ -372,7 +372,7 @@ def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epo
     leaders = {progress.config for progress in played.policy.confirmation.to_confirm()}
     again = played.of(Phase.CONFIRM)
     assert {progress.config for progress in again} == leaders
-    seeds = [c.seed for c in played.all_progress if c.config in leaders]
+    seeds = [c.seed for c in played.trials if c.config in leaders]
     assert len(set(seeds)) == len(seeds)
     assert {len(progress.rounds) for progress in again} == {9}
     assert {progress.ended for progress in again} == {Ended(Outcome.COMPLETE)}
@@ -454,4 +454,4 @@ def test_where_every_trial_fails_nothing_is_confirmed() -> None:
     played = play(Plan(trials=20), curves=always(outcome=Outcome.ERROR))
     assert played.of(Phase.CONFIRM) == []
     assert played.policy.stop == NO_RESULT
-    assert len(played.all_progress) == 15  # and what was kept for confirming is not used
+    assert len(played.trials) == 15  # and what was kept for confirming is not used

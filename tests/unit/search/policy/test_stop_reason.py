@@ -24,20 +24,22 @@ from lstm_sweep.search.values.sweep import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
+from tests.simulated import Simulation
 from tests.unit.search.policy.player import (
     PLAIN,
     PLANS,
     SMALL,
     SPACE,
+    START_S,
     Curve,
     Curves,
-    Player,
     always,
     course_of,
     in_order,
     play,
     policy_of,
     reason_of,
+    says,
     usual,
     with_rounds,
 )
@@ -119,7 +121,7 @@ def test_the_search_ends_when_nothing_gets_better(
 ) -> None:
     plan = Plan(**{**PLAIN, "trials": 30, "patience": patience})
     played = play(plan, curves=in_order(losses, wobble), slots=1)
-    assert len(played.all_progress) == expected
+    assert len(played.trials) == expected
     ended_early = f"the last {patience} trials were no better than those before"
     assert reason_of(played.policy) == (ended_early if expected < 30 else "all 30 trials are done")
 
@@ -128,11 +130,11 @@ def test_the_search_ends_when_nothing_gets_better(
 def test_a_space_that_is_used_up_ends_the_search_with_a_reason(algorithm: str) -> None:
     plan = Plan(**{**PLAIN, "trials": 50, "algorithm": algorithm})
     played = play(plan, SMALL, curves=always(*[2.0] * 9), slots=3)
-    assert {progress.config for progress in played.all_progress} == set(SMALL.points())
+    assert {progress.config for progress in played.trials} == set(SMALL.points())
     assert reason_of(played.policy) == "all 12 configs of the space are tried"
 
 
-class Doubter(Player):
+class Doubter(Simulation):
     """Compares each decision with that of a policy rebuilt from the trials alone."""
 
     def __init__(
@@ -140,7 +142,7 @@ class Doubter(Player):
     ) -> None:
         """`known` is of the problem, as of `policy_of`."""
         self._make = functools.partial(policy_of, plan, space, slots, **known)
-        super().__init__(self._make(), curves, slots)
+        super().__init__(self._make(), says(curves), slots, resume_s=START_S)
         #: numbers of trials, in order of their ends
         self._ended: list[int] = []
         self.compared = 0
@@ -152,7 +154,7 @@ class Doubter(Player):
     def _fill(self) -> None:
         while self._free:
             rebuilt = self._rebuilt()
-            trial, dropped = rebuilt.next(self.played.now), rebuilt.dropped()
+            trial, dropped = rebuilt.next(self.now), rebuilt.dropped()
             placed, free = len(self.placed), self._free
             self._free, tried_again = free[:1], list(self._again)
             super()._fill()
@@ -162,7 +164,7 @@ class Doubter(Player):
             if tried_again:  # they come first
                 trial, dropped = tried_again[0], []
             if dropped:  # which ends them; what comes next is asked anew
-                assert trial is None and all(self.played.known[o.number].ended for o, _ in dropped)
+                assert trial is None and all(self.known[o.number].ended for o, _ in dropped)
                 if taken:
                     continue
             else:
@@ -172,13 +174,13 @@ class Doubter(Player):
 
     def _rebuilt(self) -> Policy:
         policy = self._make()
-        open_ = [c for c in self.played.all_progress if c.ended is None]
+        open_ = [c for c in self.trials if c.ended is None]
         under_way = [*(c.planned() for c in open_ if not c.paused), *self._again]
         paused = [c for c in open_ if c.paused]
         last = list(dict.fromkeys(reversed(self._ended)))[::-1]
-        ended = [self.played.known[number] for number in last if self.played.known[number].ended]
+        ended = [self.known[number] for number in last if self.known[number].ended]
         policy.restore(ended, under_way, paused, extended=False)
-        for progress in self.played.all_progress:
+        for progress in self.trials:
             if progress.ended is None and not progress.paused:
                 policy.begin(progress)
                 for number in range(1, len(progress.rounds) + 1):
@@ -215,11 +217,11 @@ CURVES = [out_of_order, with_accidents]
 def test_a_rebuilt_policy_decides_what_the_first_one_would_have(
     plan: Plan, slots: int, curves: Curves
 ) -> None:
-    player = Doubter(plan, curves, slots)
-    player.play()
-    enough = player.compared >= plan.trials
-    assert enough or not reason_of(player.played.policy).startswith("all ")
-    assert player.compared > 4
+    sweep = Doubter(plan, curves, slots)
+    sweep.run()
+    enough = sweep.compared >= plan.trials
+    assert enough or not reason_of(sweep.policy).startswith("all ")
+    assert sweep.compared > 4
 
 
 def test_a_rebuilt_policy_knows_which_trial_is_not_compared_early() -> None:
@@ -230,18 +232,18 @@ def test_a_rebuilt_policy_knows_which_trial_is_not_compared_early() -> None:
 
     space = Space({**SPACE, "epochs": Listed("epochs", (12,))})
     known: dict[str, Any] = {"first_rung": 1, "large_openings": large}
-    player = Doubter(Plan(trials=40, seconds=240.0), usual, 4, space, **known)
-    played = player.play()
+    sweep = Doubter(Plan(trials=40, seconds=240.0), usual, 4, space, **known)
+    played = sweep.run()
     both = [one for one in played.of(Phase.SEARCH) if as_lstm_config(one.config).layers == 2]
     [own] = (one for one in both if as_lstm_config(one.config).dropout == 0.125)
     assert len(own.rounds) >= 9
-    assert player.compared > 20
+    assert sweep.compared > 20
 
 
 def test_more_trials_let_the_search_go_on() -> None:
     played = play(Plan(trials=24))
     rebuilt = policy_of(Plan(trials=40))
-    rebuilt.restore(played.all_progress, [], extended=True)
+    rebuilt.restore(played.trials, [], extended=True)
     trial = rebuilt.next()
     assert trial and (trial.number, trial.phase) == (24, Phase.SEARCH)
 
@@ -264,7 +266,7 @@ def test_why_the_search_has_ended_is_known_again_though_it_was_broken_off_later(
     assert played.policy.stop and played.policy.stop.reason is reason
     later = played.of(Phase.CONFIRM)[1:]
     again = {one.number for one in later}
-    ended = [one for one in played.all_progress if one.number not in again]
+    ended = [one for one in played.trials if one.number not in again]
     ended.sort(key=lambda one: one.began + one.seconds)
     rebuilt = policy_of(plan, space)
     rebuilt.restore(ended, [], extended=False)
@@ -280,7 +282,7 @@ def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     waiting = played.of(Phase.LADDER)[-1]
     rebuilt = policy_of(Plan(trials=24))
     again = course_of(waiting.next_attempt())
-    rebuilt.restore(played.all_progress, [again.planned()], extended=False)
+    rebuilt.restore(played.trials, [again.planned()], extended=False)
     rebuilt.begin(again)
     ended = rebuilt.judge(with_rounds(again, {"val_loss": 2.0, "round_seconds": 1.0}))
     assert isinstance(ended, Ended) and ended.outcome is Outcome.PRUNED
@@ -359,7 +361,7 @@ def test_one_failure_wherever_it_is_takes_nothing_from_the_search(
     if outcome is Outcome.OUT_OF_MEMORY:  # those that need as much, if no such was trained
         needs = policy.problem.needs_as_much_memory
         assert all(needs(config, failed.config) for config in lost)
-        trained = [one.config for one in played.all_progress if one.rounds]
+        trained = [one.config for one in played.trials if one.rounds]
         assert not lost or not any(needs(one, failed.config) for one in trained)
         assert bool(lost) == bool(policy.left_out())
     else:
@@ -439,7 +441,7 @@ def test_a_sweep_learns_how_much_fits_into_the_memory() -> None:
         curves=lambda trial: usual(trial) if fits(trial) else Curve([], Outcome.OUT_OF_MEMORY),
         slots=1,
     )
-    failed = [one for one in played.all_progress if not fits(one)]
+    failed = [one for one in played.trials if not fits(one)]
     assert 1 <= len(failed) < 10
     assert all(one.attempt == 2 for one in failed)
     needs = played.policy.problem.needs_as_much_memory
