@@ -26,11 +26,16 @@ QUOTA = "LSTM_SWEEP_QUOTA"
 DEMAND, SURPLUS = ".demand", ".surplus"
 
 
+#: seconds for which a driver that had a slot too many asks for no more
+CONTENT_S = 120.0
+
+
 class Quota:
     """What a driver may use, by the file that its service writes, and what it says beside it."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file, self._clock = file, clock
+        self._content_until = 0.0
         #: what was said last in each file; None: nothing
         self._said: dict[str, int | None] = {}
         self._say(SURPLUS, None)  # an earlier driver of this sweep may have had too many
@@ -49,8 +54,15 @@ class Quota:
         return why or "the service gives it no more slots"
 
     def demand(self, count: int, slots: int) -> None:
-        """Say how many slots could be used; `slots` are those that there are for the sweep now."""
-        self._say(DEMAND, count)
+        """Say how many of the slots could be used; if all of them, perhaps more could be.
+
+        A slot of a cluster costs an agent to be started, so one that was of no use is not asked
+        for again soon.
+        """
+        now = self._clock()
+        if count < slots:
+            self._content_until = now + CONTENT_S
+        self._say(DEMAND, count if now < self._content_until else None)
 
     def surplus(self, used: int) -> int:
         count = max(0, used - self.most())
@@ -67,30 +79,6 @@ class Quota:
                 file.unlink(missing_ok=True)
             else:
                 replace_text(file, str(count))
-
-
-#: seconds for which a driver that had a slot too many asks for no more
-CONTENT_S = 120.0
-
-
-class Share(Quota):
-    """What a driver may use of a cluster: it asks for no more slots than were of use to it."""
-
-    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """`file` is the quota; the demand is written beside it."""
-        super().__init__(file)
-        self._clock, self._content_until = clock, 0.0
-
-    @override
-    def demand(self, count: int, slots: int) -> None:
-        """Say how many of the slots could be used; if all of them, perhaps more could be.
-
-        A slot costs an agent to be started, so one that was of no use is not asked for again soon.
-        """
-        now = self._clock()
-        if count < slots:
-            self._content_until = now + CONTENT_S
-        self._say(DEMAND, count if now < self._content_until else None)
 
 
 def read_quota(file: Path) -> tuple[int, str, float] | None:

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import ray_agent, ray_cluster
-from lstm_sweep.search.engines.base import Engine, Event, Share, SlotAdded, SlotLost
+from lstm_sweep.search.engines.base import Engine, Event, Quota, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray_agent import (
     CONTROL,
     FILES,
@@ -145,7 +145,7 @@ class RayEngine(Engine):
         """
         self.slots: tuple[Slot, ...] = ()
         self._workers, self._per_gpu = workers, per_gpu
-        self.quota = Share.given()
+        self.quota = Quota.given()
         self._versions = versions()
         self._places: dict[str, _Place] = {}
         #: agents that live

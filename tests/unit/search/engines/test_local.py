@@ -22,7 +22,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import hardware, worker
-from lstm_sweep.search.engines.base import CONTENT_S, SURPLUS, Quota, Share, read_quota, write_quota
+from lstm_sweep.search.engines.base import CONTENT_S, SURPLUS, Quota, read_quota, write_quota
 from lstm_sweep.search.engines.hardware import find_gpus
 from lstm_sweep.search.engines.local import (
     LocalEngine,
@@ -385,8 +385,8 @@ def test_a_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path) -> None:
     file, slots = tmp_path / "s.slots", tuple(Slot(index, core=index) for index in range(2))
     sharing = SlotSharing(NAMES, tmp_path)
     with LocalEngine(slots, sharing, Quota(file)) as engine:
-        engine.demand(2)
-        assert file.with_suffix(".demand").read_text() == "2"
+        engine.demand(1)
+        assert file.with_suffix(".demand").read_text() == "1"
         assert [engine.reserve(slot) for slot in slots] == ["", ""]
         engine.release()
         write_quota(file, 1, "waits: a higher priority", 0.0)
@@ -429,17 +429,17 @@ def said(file: Path) -> str | None:
 
 def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:
     file, now = tmp_path / "r.slots", [0.0]
-    share = Share(file, lambda: now[0])
-    share.demand(2, 2)  # all are used: perhaps more could be
+    quota = Quota(file, lambda: now[0])
+    quota.demand(2, 2)  # all are used: perhaps more could be
     assert said(file) is None
-    share.demand(1, 2)
+    quota.demand(1, 2)
     assert said(file) == "1"
-    share.demand(1, 1)
+    quota.demand(1, 1)
     now[0] += CONTENT_S - 1
-    share.demand(1, 1)
+    quota.demand(1, 1)
     assert said(file) == "1"
     now[0] += 1
-    share.demand(1, 1)
+    quota.demand(1, 1)
     assert said(file) is None
 
 
