@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 import traceback
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -38,6 +38,7 @@ from lstm_sweep.search.values.trial import (
     Slot,
     Trial,
 )
+from lstm_sweep.search.values.trial import Training as JobTraining
 from lstm_sweep.spaces.template.template import Template
 
 if TYPE_CHECKING:
@@ -47,23 +48,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LstmTraining(ABC):
+class LstmTraining(JobTraining):
     """Trains networks of ours on saved data."""
 
     #: folder of the data
-    corpus: Path
-    runs_user_code: bool = field(default=False, kw_only=True)
+    reads: Path
 
-    @property
-    def reads(self) -> Path:
-        return self.corpus
-
+    @override
     def reading(self, folder: Path) -> Self:
-        return replace(self, corpus=folder)
+        return replace(self, reads=folder)
 
-    def load(self) -> None:  # noqa: B027
-        """Import nothing beforehand: all of it is imported with the backend."""
-
+    @override
     def events(self, job: Job) -> Iterator[rounds.TrainingEvent]:
         from lstm_sweep.models.network import checkpoint
 
@@ -85,10 +80,6 @@ class LstmTraining(ABC):
     def training(self, config: Config, **more: Any) -> Training | ClassTraining:
         """The training of a config; `more` is what any has."""
 
-    def place_of(self, error: Exception) -> str:
-        """Where in the user's code an error has come from: there is no such code."""
-        return ""
-
 
 @dataclass(frozen=True)
 class CorpusTraining(LstmTraining):
@@ -101,7 +92,7 @@ class CorpusTraining(LstmTraining):
     def training(self, config: Config, **more: Any) -> Training:
         from lstm_sweep.models.network.training import Training
 
-        corpus = Corpus.open(self.corpus)
+        corpus = Corpus.open(self.reads)
         return Training(
             config=as_lstm_config(config),
             corpus=corpus,
@@ -125,37 +116,35 @@ class ClassesTraining(LstmTraining):
         from lstm_sweep.models.network.classifier import ClassTraining
 
         assert isinstance(config, ClassConfig)
-        corpus = LabelledCorpus.open(self.corpus)
+        corpus = LabelledCorpus.open(self.reads)
         targets = np.arange(len(corpus.validation))
-        file = self.corpus / PRETRAINED
+        file = self.reads / PRETRAINED
         more["pretrained"] = file if file.exists() else None
         return ClassTraining(config=config, corpus=corpus, targets=targets, **more)
 
 
 @dataclass(frozen=True)
-class TemplateTraining:
-    """Runs a template with the values of a config."""
+class TemplateTraining(JobTraining):
+    """Runs a template, whose text is a part of this value, with the values of a config."""
 
     template: Template
-    runs_user_code: bool = True
-    #: the text of the template is part of this value
-    reads: None = None
+    reads = None
+    runs_user_code = True
 
-    def reading(self, folder: Path) -> Self:
-        return self
-
+    @override
     def load(self) -> None:
         """Import Keras as a whole, which the template may need."""
         import lstm_sweep.spaces.template.runner  # noqa: F401
 
+    @override
     def events(self, job: Job) -> Iterator[rounds.TemplateEvent]:
         from lstm_sweep.spaces.template import runner
 
         values = job.trial.config.to_dict()
         return runner.train(self.template, values, job.weights, job.inputs)
 
+    @override
     def place_of(self, error: Exception) -> str:
-        """Where in the template an error has come from; empty if it has not."""
         from lstm_sweep.spaces.template import runner
 
         return runner.place(error, self.template.path)

@@ -6,12 +6,13 @@ import hashlib
 import itertools
 import math
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.rounds import epoch_text, epochs_after
@@ -439,28 +440,28 @@ def ranked(trials: Iterable[AnyTrial], *, of_running: bool = False) -> list[AnyT
     return sorted(found, key=lambda one: (one.best_loss, not one.ended, one.number))
 
 
-class Training(Protocol):
+class Training(ABC):
     """What a worker does for a job; a value that is sent to it."""
 
-    @property
-    def runs_user_code(self) -> bool:
-        """Whether it is code of the user, which may need anything of Keras."""
-
-    @property
-    def reads(self) -> Path | None:
-        """A folder of the driver's machine that it reads; None if it reads none."""
+    #: whether it is code of the user, which may need anything of Keras
+    runs_user_code: bool = False
+    #: a folder of the driver's machine that it reads; None if it reads none
+    reads: Path | None
 
     def reading(self, folder: Path) -> Self:
         """The same with a copy of this folder, on another machine."""
+        return self
 
-    def load(self) -> None:
+    def load(self) -> None:  # noqa: B027
         """Import what has to be there before the backend is made ready."""
 
+    @abstractmethod
     def events(self, job: Job) -> Iterator[TrainingEvent | TemplateEvent]:
         """Train the trial; yield what it reports meanwhile."""
 
     def place_of(self, error: Exception) -> str:
         """Where in the user's code an error has come from; empty if it has not."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

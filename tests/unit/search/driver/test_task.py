@@ -26,7 +26,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import SweepStatus
-from lstm_sweep.search.values.trial import RESULTS, Device, Job, Objective
+from lstm_sweep.search.values.trial import RESULTS, Device, Job, Objective, Training
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.template.template import TemplateConfig, TemplateSpace
 from tests.fakes import ScriptedEngine
@@ -60,23 +60,14 @@ SPEC = SweepSpec(data="iris.trees", name="trees", space=SPACE, trials=16, halvin
 
 
 @dataclass(frozen=True)
-class TreeTraining:
+class TreeTraining(Training):
     """What a worker would do."""
 
-    runs_user_code: bool = False
-    reads: None = None
+    reads = None
 
-    def reading(self, folder: Path) -> Self:
-        return self
-
-    def load(self) -> None:
-        """Nothing is imported."""
-
+    @override
     def events(self, job: Job) -> Iterator[Any]:
         return iter(())
-
-    def place_of(self, error: Exception) -> str:
-        return ""
 
 
 class TreeTask(Task):

@@ -351,7 +351,8 @@ def test_a_trial_begins_once_its_corpus_has_come(
     assert [*stream][-1] == COMPLETE
     [job] = Local.started
     wanted = place.folder / "scratch" / "corpora" / "abc"
-    assert job.training == replace(place.job().training, corpus=wanted)  # type: ignore[type-var]
+    assert job.training == place.job().training.reading(wanted)
+    assert job.training.reads == wanted
 
 
 def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(
