@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle, Classes
-from lstm_sweep.models.classes import PredictionSets, Scores, Threshold
+from lstm_sweep.models.classes import Scores
 from lstm_sweep.models.config import ClassConfig
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import BEGINNING, NewSequences, read_new
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.decisions import PredictionSets, Threshold
 from lstm_sweep.models.errors import InputError, check_kind, check_word, cut, shown
 from lstm_sweep.models.scoring import Floats, log_softmax
 from lstm_sweep.search.actions.inference import encode, prepare

@@ -14,14 +14,13 @@ from lstm_sweep.models.baselines import ClassNaiveBayes
 from lstm_sweep.models.classes import (
     Compared,
     Evidence,
-    PredictionSets,
     Scores,
-    Threshold,
     temperature_of,
 )
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus, LabelledSplit
+from lstm_sweep.models.decisions import PredictionSets, Threshold
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import Floats, log_softmax
 
