@@ -14,18 +14,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lstm_sweep.models.classes import Evidence
-from lstm_sweep.models.config import LIMITS, Config
+from lstm_sweep.models.config import Config
 from lstm_sweep.models.data.source import read_small
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.quality import OverRates
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.driver import lease
-from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.policy.confirmation import confirmed
 from lstm_sweep.search.policy.policy import seconds_left
 from lstm_sweep.search.process.scoped import restored
@@ -43,10 +39,7 @@ from lstm_sweep.search.values.trial import (
     comparable,
     ranked,
     round_seconds,
-    shown_name,
 )
-from lstm_sweep.spaces.dimension import Value
-from lstm_sweep.spaces.space import Space
 
 AConfig = TypeVar("AConfig", bound=Config)
 
@@ -257,8 +250,7 @@ def read_findings(store: Store, run: Any) -> Findings:
     )
     best = found.best
     again = confirmed(found.trials, best.config if best else None)
-    named = {shown_name(name): share for name, share in _importance(run, found).items()}
-    return replace(found, confirmed=tuple(again), importance=named)
+    return replace(found, confirmed=tuple(again), importance=importance(found))
 
 
 def _classes(store: Store, tags: Tags) -> Evidence | None:
@@ -322,86 +314,35 @@ def _about(tags: Tags, spec: Mapping[str, Any], records: Sequence[TrialRecord]) 
     return {name: str(value) for name, value in facts.items() if value not in (None, "")}
 
 
-def _importance(run: Any, found: Findings) -> dict[str, float]:
-    """Shares of the hyperparameters; none if the trials are too few or the space is not known.
-
-    Trials that diverged or did worse than the baseline that has learned nothing count with its
-    loss.
-    """
-    worst = found.baselines.get(reader.run_kind(Tags(run)).untrained, math.inf)
-    losses = {
-        one.config: min(math.inf if one.best_loss is None else one.best_loss, worst)
-        for one in found.trials
-        if one.phase is not Phase.CONFIRM and one.ended and not one.ended.outcome.is_accident
-    }
-    finite = {config: loss for config, loss in losses.items() if math.isfinite(loss)}
-    if len(finite) < FEWEST_TRIALS:
-        return {}
-    try:
-        tags = Tags(run)
-        spec = task_kind_of_run(tags).read_spec(run, tags, None)
-        return importance(spec.space, finite, spec.seed)
-    except (InputError, ValueError, KeyError):  # a template that is not on this machine
-        return {}
-
-
 #: trials without which a forest would only show chance: of a dozen, a third are the ladder's, which
 #: differ from the others in more than their rate
-FEWEST_TRIALS = 20
-TREES = 100
-#: configs over which the other hyperparameters are averaged
-SAMPLE = 400
-#: values at which a hyperparameter is looked at
-VALUES = 12
+FEWEST_TRIALS, TREES = 20, 100
 
 
-def importance(space: Space, losses: Mapping[AConfig, float], seed: int = 0) -> dict[str, float]:
-    """How much of the variance of the loss each varying field explains, largest first.
+def importance(found: Findings) -> dict[str, float]:
+    """How much of the variance of the loss each hyperparameter explains, largest first, 1 in all.
 
-    Functional ANOVA (Hutter, Hoos, Leyton-Brown: An Efficient Approach for Assessing Hyperparameter
-    Importance, ICML 2014): a random forest is fitted to the trials of a sweep; the share of a field
-    is the variance of the forest's prediction as a function of it alone, all others averaged out,
-    divided by the whole variance over the space. Shares sum up to about 1 at most; the rest is
-    interaction. There are none if the trials are too few. `losses` are in nats.
+    By a random forest that is fitted to the trials: what its splits by each take away. Trials that
+    diverged or did worse than each baseline count with the loss of the worst; there are no shares
+    if the trials are too few.
     """
-    fields = list(space.varying)
-    if len(losses) < FEWEST_TRIALS or not fields:
+    worst = max(found.baselines.values(), default=math.inf)
+    rows = [
+        [min(math.inf if one.best_loss is None else one.best_loss, worst)]
+        + [axis.place(one.hyperparameters.get(axis.name), 0.0, 1.0) for axis in found.axes]
+        for one in found.trials
+        if one.phase is not Phase.CONFIRM and one.ended and not one.ended.outcome.is_accident
+    ]
+    known = [row for row in rows if None not in row and row[0] != math.inf]
+    if len(known) < FEWEST_TRIALS or not found.axes:
         return {}
     with restored("KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK"):  # the import sets them
         from sklearn.ensemble import RandomForestRegressor
 
-    bits = seed % 2**32  # it takes no more
-    forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=bits, n_jobs=1)
-    forest.fit(_features(list(losses), space, fields), np.array(list(losses.values())))
-    rng = np.random.default_rng(seed)
-    sample = _features([space.sample(rng) for _ in range(SAMPLE)], space, fields)
-    whole = float(np.var(forest.predict(sample)))
-    if whole == 0:
-        return dict.fromkeys(fields, 0.0)
-    found = {}
-    for column, name in enumerate(fields):
-        dimension = space[name]
-        values = [dimension.value_at((i + 0.5) / VALUES) for i in range(VALUES)]
-        means = []
-        for value in values:
-            changed = sample.copy()
-            changed[:, column] = _number(name, value, space)
-            means.append(float(forest.predict(changed).mean()))
-        found[name] = float(np.var(means)) / whole
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def _features(configs: Sequence[Config], space: Space, fields: list[str]) -> NDArray[np.float64]:
-    """Configs as numbers, `<float64>[configs, fields]`."""
-    rows = [config.to_dict() for config in configs]
-    return np.array([[_number(name, row[name], space) for name in fields] for row in rows])
-
-
-def _number(name: str, value: Value, space: Space) -> float:
-    if isinstance(value, str):
-        return float((space[name].values() or []).index(value))
-    ratio = name in LIMITS and LIMITS[name].ratio
-    return math.log(value) if ratio else float(value)
+    forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=0, n_jobs=1)
+    forest.fit([row[1:] for row in known], [row[0] for row in known])
+    shares = zip((axis.name for axis in found.axes), forest.feature_importances_, strict=True)
+    return {name: float(share) for name, share in sorted(shares, key=lambda item: -item[1])}
 
 
 def driven_s(run: Any) -> float:

@@ -365,15 +365,14 @@ def _range(values: Sequence[int | float | str | None]) -> str:
 def importance(found: Findings) -> Iterator[Figure]:
     if not found.importance:
         return
-    shares = dict(found.importance)
-    shares["interactions of several"] = max(0.0, 1 - sum(shares.values()))
+    shares = found.importance
     rows = [Bar(name, share, f"{share:.0%}") for name, share in shares.items()]
     first = next(iter(shares))
     yield Figure(
         "What matters",
         bars(rows, title="share of the variance of the loss"),
-        f"Share of the variance of the loss that each hyperparameter explains over the whole space "
-        f"(functional ANOVA): {first} explains most, {shares[first]:.0%}.",
+        f"Share of the variance of the loss that each hyperparameter explains, by a random forest "
+        f"that is fitted to the trials: {first} explains most, {shares[first]:.0%}.",
         Table(["hyperparameter", "share"], [[name, f"{x:.1%}"] for name, x in shares.items()]),
     )
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +20,6 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.streams import scoring_blocks
 from lstm_sweep.models.data.windows import scoring_targets
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.driver.read_back import FEWEST_TRIALS, importance
 from lstm_sweep.search.policy.cost import (
     PRIOR,
     PRIOR_FIXED,
@@ -44,7 +41,7 @@ from lstm_sweep.search.policy.proposer import (
 from lstm_sweep.search.values.spec import ALGORITHMS
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed, Range
-from lstm_sweep.spaces.space import Space, from_mapping
+from lstm_sweep.spaces.space import Space
 from tests.unit.models.data.corpus_files import split_of
 
 each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -334,53 +331,6 @@ def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> No
 
 
 ROOT = Path(__file__).resolve().parents[4]
-SPACE = from_mapping(
-    {
-        "direction": ["uni", "bi"],
-        "learning_rate": [0.001, 0.01, 0.1, 1.0],
-        "dropout": {"low": 0.0, "high": 0.8},
-        "layer_size": {"low": 32, "high": 512, "step": 16, "scale": "log"},
-    },
-    "test",
-)
-
-
-def drawn(space: Space, count: int) -> list[TrialConfig]:
-    rng = np.random.default_rng(1)
-    return [as_lstm_config(space.sample(rng)) for _ in range(count)]
-
-
-def test_to_import_scikit_learn_leaves_the_environment_as_it_was() -> None:
-    program = (
-        "import os; before = dict(os.environ)\n"
-        "from lstm_sweep.search.driver.read_back import importance\n"
-        "from tests.unit.search.policy.test_proposer import SPACE, drawn\n"
-        "assert importance(SPACE, {config: config.dropout for config in drawn(SPACE, 30)})\n"
-        "print({**before} == {**os.environ})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "True\n"
-
-
-def test_shares_of_an_additive_loss_are_those_of_its_terms() -> None:
-    # variance of a uniform term of width w is w^2 / 12; of a fair coin of height h it is h^2 / 4
-    def loss(config: TrialConfig) -> float:
-        return 3 * config.dropout / 0.8 + (math.sqrt(3) if config.direction == "bi" else 0.0)
-
-    found = importance(SPACE, {config: loss(config) for config in drawn(SPACE, 300)})
-    assert found["dropout"] == pytest.approx(0.5, abs=0.08)
-    assert found["direction"] == pytest.approx(0.5, abs=0.08)
-    assert sum(found.values()) == pytest.approx(1.0, abs=0.1)
-
-
-def test_few_trials_say_nothing() -> None:
-    configs = drawn(SPACE, FEWEST_TRIALS)
-    assert importance(SPACE, dict.fromkeys(configs[:-1], 1.0)) == {}
-    assert importance(SPACE, dict.fromkeys(configs, 1.0))
-
-
 EXTENT = DataSize(symbols=1_000_000, alphabet=90, targets=10_000)
 #: rates of a machine whose products are slower than the prior says, and the rest quicker
 RATES = np.array([1 / 20e9, 50e-6, 1e-9])

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import math
+import random
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from lstm_sweep.search.driver.read_back import FEWEST_TRIALS, importance
 from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.report import report_page
 from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.report.report_page import advice
-from lstm_sweep.search.values.trial import RETURNED_LOSS, Objective, Outcome, Phase
+from lstm_sweep.search.values.trial import RETURNED_LOSS, Objective, Outcome, Phase, Trial
 from lstm_sweep.spaces.template.template import TemplateConfig
 from tests.unit.search.report.drawn import HOSTILE, parsed
 from tests.unit.search.report.found import confirmation, findings, trial
@@ -183,6 +187,39 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
 def test_any_sweep_has_a_page(found: Findings) -> None:
     _, html = page(found)
     assert REPORT_MARK in html[:500]
+
+
+def test_what_matters_is_what_the_loss_depends_on() -> None:
+    def drawn(rng: random.Random, number: int) -> Trial:
+        direction, rate = rng.choice(("uni", "bi")), rng.uniform(-3, -1)
+        loss = (
+            1 + (direction == "bi") + math.sqrt(3) * (rate + 3) / 2
+        )  # equal shares of the variance
+        config = {"direction": direction, "learning_rate": 10**rate, "layers": rng.randint(1, 3)}
+        return trial(number, loss / 2, config=config)
+
+    rng = random.Random(1)
+    trials = [drawn(rng, number) for number in range(200)]
+    found = importance(findings(*trials))
+    assert sum(found.values()) == pytest.approx(1)
+    assert 0.35 < found["direction"] < 0.65 and 0.35 < found["learning_rate"] < 0.65
+    assert importance(findings(*trials[: FEWEST_TRIALS - 1])) == {}
+    accidents = [trial(300 + n, None, outcome="lost") for n in range(FEWEST_TRIALS)]
+    assert importance(findings(*accidents)) == {}
+    diverged = [trial(400 + n, None, outcome="diverged") for n in range(FEWEST_TRIALS)]
+    assert importance(findings(*diverged)).keys() == found.keys()
+
+
+def test_to_import_scikit_learn_leaves_the_environment_as_it_was() -> None:
+    program = (
+        "import os; before = dict(os.environ)\n"
+        "from lstm_sweep.search.driver.read_back import importance\n"
+        "from tests.unit.search.report.found import findings, trial\n"
+        "assert importance(findings(*(trial(n, n / 9) for n in range(30))))\n"
+        "print({**before} == {**os.environ})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_hostile_names_are_shown_as_they_are() -> None:
