@@ -180,14 +180,15 @@ class Model:
         of: str | None = None,
         precision: float | None = None,
         recall: float | None = None,
+        decide: str = "probability",
     ) -> pd.DataFrame:
         """Which class each sequence is of, by a classifier: a row for each, in their order.
 
-        Columns: the name of the `sequence`; the likeliest `class`; how its `text` begins; its
-        `probability`, and the `probabilities` of all, a mapping; with `error` the `set` of classes;
-        with `of` whether it is `decided` to be of that class; and its true class, `label`, if data
-        say it. `attrs` has the `classes`, what is promised of sets (`promise`), the `threshold` of
-        `of`, and `scores` if there are labels.
+        Columns: the name of the `sequence`; its `class`; how its `text` begins; the
+        `probability` of it, and the `probabilities` of all, a mapping; with `error` the `set` of
+        classes; with `of` whether it is `decided` to be of that class; and its true class, `label`,
+        if data say it. `attrs` has the `classes`, what is promised of sets (`promise`), the
+        `threshold` of `of`, the `decision` on validation data, and `scores` if there are labels.
 
         Args:
             data: a file or folder; or sequences: texts, lists of event ids, or lists of log lines
@@ -198,6 +199,7 @@ class Model:
             of: a class that has a threshold of its own, chosen on validation data
             precision: of those that are said to be of it so many are, 0 to 1
             recall: or: of its sequences so many are said to be of it
+            decide: the `class` by `probability`: the most probable one, or for the best `macro_f1`
         """
         from lstm_sweep.search.actions.classification import Wish, classify
 
@@ -205,7 +207,7 @@ class Model:
         found = classify(
             str(self.folder),
             path_text("data", data) if is_path else list(data),  # type: ignore[arg-type]
-            Wish(error, precision, recall, of),
+            Wish(error, precision, recall, of, decide),
             text=text,
             label=label,
             labels=None if labels is None else path_text("labels", labels),

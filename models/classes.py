@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.decisions import Bools, Labels
+from lstm_sweep.models.decisions import Bools, Decision, Labels
 from lstm_sweep.models.quality import ranked, wilson
 from lstm_sweep.models.scoring import Floats, log_softmax
 
@@ -46,9 +46,14 @@ def log_losses(logits: NDArray[np.floating], labels: Labels, temperature: float 
     return -np.take_along_axis(scaled, labels[:, None].astype(np.int64), axis=1)[:, 0]
 
 
-def score(logits: NDArray[np.floating], labels: Labels) -> dict[str, float]:
-    """`loss`, `accuracy` and `macro_f1`, which trials report after each round."""
-    predicted = logits.argmax(axis=1)
+def score(
+    logits: NDArray[np.floating], labels: Labels, predicted: Labels | None = None
+) -> dict[str, float]:
+    """`loss`, `accuracy` and `macro_f1`, which trials report after each round.
+
+    `predicted` are the classes that were decided for, unless these are the most probable ones.
+    """
+    predicted = logits.argmax(axis=1) if predicted is None else predicted
     true, said = (np.bincount(one, minlength=logits.shape[1]) for one in (labels, predicted))
     hits = np.bincount(labels[predicted == labels], minlength=logits.shape[1])
     met = true + said > 0
@@ -135,10 +140,14 @@ class Scores:
         labels: Labels,
         names: Sequence[str],
         temperature: float | None = None,
+        predicted: Labels | None = None,
     ) -> Self:
-        """Scores of predictions; without a `temperature`, with that which suits these best."""
+        """Scores of predictions; without a `temperature`, with that which suits these best.
+
+        `predicted` is as of `score`.
+        """
         scale = temperature_of(logits, labels) if temperature is None else temperature
-        sample = _Sample.of(logits, labels, scale)
+        sample = _Sample.of(logits, labels, scale, predicted)
         exact = {name: found[0] for name, found in sample.measures(sample.ones).items()}
         drawn = sample.bootstrap()
         shares = {"accuracy": sample.correct, "majority_rate": labels == _most_frequent(labels)}
@@ -223,18 +232,25 @@ class _Sample:
 
     probabilities: Floats
     labels: Labels
-    predicted: NDArray[np.int64]
+    predicted: Labels
     correct: Bools
     #: -log of the probability of the true class, and confidence: as they are, and scaled
     losses: tuple[Floats, Floats]
     confidences: tuple[Floats, Floats]
 
     @classmethod
-    def of(cls, logits: NDArray[np.floating], labels: Labels, temperature: float) -> Self:
-        predicted = logits.argmax(axis=1)
+    def of(
+        cls,
+        logits: NDArray[np.floating],
+        labels: Labels,
+        temperature: float,
+        predicted: Labels | None = None,
+    ) -> Self:
+        predicted = logits.argmax(axis=1) if predicted is None else predicted
         plain, scaled = (np.exp(log_softmax(logits / one)) for one in (1.0, temperature))
         losses = (log_losses(logits, labels), log_losses(logits, labels, temperature))
-        confidences = plain.max(axis=1), scaled.max(axis=1)
+        places = np.arange(len(labels))
+        confidences = plain[places, predicted], scaled[places, predicted]
         return cls(plain, labels, predicted, predicted == labels, losses, confidences)
 
     @property
@@ -242,10 +258,10 @@ class _Sample:
         """Weights of the sample as it is, `[1, sequences]`."""
         return np.ones((1, len(self.labels)))
 
-    def bootstrap(self) -> dict[str, Floats]:
+    def bootstrap(self, *, rankings: bool = True) -> dict[str, Floats]:
         """Measures of samples drawn from these sequences, `[replicates]` each; always the same."""
         sequences, classes = self.probabilities.shape
-        most = min(REPLICATES, MOST_RANKED // (sequences * classes))
+        most = min(REPLICATES, rankings * MOST_RANKED // (sequences * classes))
         rng, drawn = np.random.default_rng(0), dict[str, list[Floats]]()
         rows = max(1, BLOCK // max(sequences, 3 * classes))
         replicates = max(2 * FEWEST, min(REPLICATES, MOST_DRAWN // sequences))
@@ -358,6 +374,18 @@ def confusion(
     return shown, np.bincount(pairs, minlength=len(shown) ** 2).reshape(len(shown), -1)
 
 
+def decided(
+    decision: Decision, logits: NDArray[np.floating], labels: Labels, temperature: float
+) -> dict[str, Estimate]:
+    """`accuracy` and `macro_f1` of what a decision says, by calibrated probabilities."""
+    predicted = decision.classes(np.exp(log_softmax(logits / temperature)))
+    sample = _Sample.of(logits, labels, temperature, predicted)
+    value = sample.measures(sample.ones, 0)["macro_f1"]
+    drawn = sample.bootstrap(rankings=False)["macro_f1"]
+    right = _share(int(sample.correct.sum()), len(labels))
+    return {"accuracy": right, "macro_f1": _estimate(value[0], drawn)}
+
+
 class Compared(NamedTuple):
     """How others tell the classes of the same sequences, against the best."""
 
@@ -406,6 +434,8 @@ class Evidence:
     baselines: Mapping[str, tuple[Mapping[str, Estimate], Compared]]
     #: those that it is surest of
     wrong: tuple[Wrong, ...]
+    #: the same for the best macro F1; empty if it is not known
+    decided: Mapping[str, Estimate]
 
     @classmethod
     def of(
@@ -425,6 +455,7 @@ class Evidence:
             kept = {key: measures[key] for key in ("log_loss", "accuracy", "macro_f1")}
             compared[name] = kept, Compared.of(logits, others, labels)
         scaled = np.exp(log_softmax(logits / scores.temperature))
+        best = decided(Decision.of(scaled), logits, labels, scores.temperature)
         predicted, sure = logits.argmax(axis=1), scaled.max(axis=1)
         places = np.flatnonzero(predicted != labels)
         surest = places[np.argsort(-sure[places], kind="stable")][:MOST_WRONG].tolist()
@@ -432,7 +463,7 @@ class Evidence:
             Wrong(text, names[labels[k]], names[predicted[k]], float(sure[k]))
             for k, text in zip(surest, texts_of(surest), strict=True)
         )
-        return cls(trial, scores, compared, wrong)
+        return cls(trial, scores, compared, wrong, best)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -444,6 +475,7 @@ class Evidence:
                 for name, (measures, compared) in self.baselines.items()
             },
             "wrong": [vars(one) for one in self.wrong],
+            "decided": {name: [*one] for name, one in self.decided.items()},
         }
 
     @classmethod
@@ -465,4 +497,6 @@ class Evidence:
             for one in written["wrong"]
         )
         scores = Scores.from_dict(written["scores"])
-        return cls(str(written["trial"]), scores, baselines, tuple(wrong))
+        given = written.get("decided", {})  # earlier versions had none
+        best = {str(name): Estimate.of(one) for name, one in given.items()}
+        return cls(str(written["trial"]), scores, baselines, tuple(wrong), best)

@@ -26,6 +26,7 @@ from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, cut, is_number, resolved, shown, why_not
 from lstm_sweep.models.network.checkpoint import WEIGHTS
 from lstm_sweep.models.normality import Calibration
+from lstm_sweep.models.scoring import Floats, log_softmax
 from lstm_sweep.models.size import parameters
 
 if TYPE_CHECKING:
@@ -74,6 +75,14 @@ class Classes:
     @property
     def count(self) -> int:
         return len(self.names)
+
+    @property
+    def probabilities(self) -> Floats:
+        """Those of validation sequences, calibrated."""
+        return self.calibrated(self.logits)
+
+    def calibrated(self, logits: NDArray[np.floating]) -> Floats:
+        return np.exp(log_softmax(logits / self.temperature))
 
     @classmethod
     def of(cls, names: tuple[str, ...], temperature: float, logits: Any, labels: Any) -> Self:

@@ -138,7 +138,9 @@ stands for symbols unknown in training.{_words(alphabet)}
 - `classes.json`: the classes in order of the logits; the temperature by which logits are divided, \
 so that probabilities are calibrated; and what the network says of validation sequences, from \
 which `lstm-sweep classify` chooses thresholds.
-- `config.json`: how it was built and trained. `metrics.json`: how good it is.
+- `config.json`: how it was built and trained. `metrics.json`: how good it is. For \
+the best macro F1, say the class with the largest `gain` * probability - `cost` in its \
+`macro_f1_decision`.
 
 It needs Keras alone. Run this in this folder:
 {program}"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle, Classes
-from lstm_sweep.models.classes import Scores
+from lstm_sweep.models.classes import Scores, score
 from lstm_sweep.models.config import ClassConfig
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import BEGINNING, NewSequences, read_new
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.decisions import PredictionSets, Threshold
+from lstm_sweep.models.decisions import MACRO_F1, PROBABILITY, Decision, PredictionSets, Threshold
 from lstm_sweep.models.errors import InputError, check_kind, check_word, cut, shown
-from lstm_sweep.models.scoring import Floats, log_softmax
+from lstm_sweep.models.scoring import Floats
 from lstm_sweep.search.actions.inference import encode, prepare
 from lstm_sweep.search.process import forkserver
 
@@ -44,8 +44,11 @@ class Wish:
     precision: float | None = None
     recall: float | None = None
     of: str | None = None
+    #: which class is said of a sequence: the most probable one, or for the highest macro F1
+    decide: str = PROBABILITY
 
     def __post_init__(self) -> None:
+        check_word("--decide", self.decide, (PROBABILITY, MACRO_F1))
         for name in ("error", "precision", "recall"):
             value = getattr(self, name)
             if value is not None:
@@ -69,8 +72,8 @@ class Classified:
     #: its name: a file, a row, a session; and how it begins, as it was read
     sequence: str
     text: str
-    #: the likeliest class, and the probabilities of all
-    likeliest: str
+    #: the class that is said of it, its probability, and those of all
+    said: str
     probability: float
     probabilities: dict[str, float]
     #: classes, one of which is the true one as often as was asked for; None if it was not
@@ -83,7 +86,7 @@ class Classified:
     def to_dict(self) -> dict[str, Any]:
         """The sequence as `classify --json` prints it."""
         rest = dict(vars(self))
-        first = {"sequence": rest.pop("sequence"), "class": rest.pop("likeliest")}
+        first = {"sequence": rest.pop("sequence"), "class": rest.pop("said")}
         return first | rest | {"set": self.set and [*self.set]}
 
 
@@ -100,6 +103,9 @@ class Classification:
     #: of the class that was asked for
     of: str | None
     threshold: Threshold | None
+    #: accuracy and macro F1 on validation data, as wished and by the most probable classes; None
+    #: if these were wished
+    decision: Mapping[str, Any] | None
     #: how good it is; None if data have no labels
     scores: Scores | None
 
@@ -111,6 +117,7 @@ class Classification:
             "classes": [*self.classes],
             "promise": self.promise,
             "threshold": threshold,
+            "decision": self.decision,
             "scores": self.scores and self.scores.to_dict(),
             "sequences": [one.to_dict() for one in self.sequences],
         }
@@ -135,7 +142,7 @@ def classify(
     """
     wish = wish or Wish()
     folder, opened, classes = bundles.read_classifier(bundle)
-    known = _probabilities(classes.logits, classes)
+    known = classes.probabilities
     sets = None if wish.error is None else PredictionSets.of(known, classes.labels, wish.error)
     threshold = _threshold(known, classes, wish)
     if isinstance(data, str):
@@ -157,10 +164,6 @@ def classify(
             f"bundle {shown(bundle)}: its network gives no finite numbers, expected a trained one"
         )
     return _classification(opened, classes, new, logits, wish, sets, threshold)
-
-
-def _probabilities(logits: NDArray[np.floating], classes: Classes) -> Floats:
-    return np.exp(log_softmax(logits / classes.temperature))
 
 
 def _threshold(known: Floats, classes: Classes, wish: Wish) -> Threshold | None:
@@ -210,11 +213,20 @@ def _classification(
     threshold: Threshold | None,
 ) -> Classification:
     names = classes.names
-    probabilities = _probabilities(logits, classes)
+    probabilities = classes.calibrated(logits)
+    said, decision = probabilities.argmax(axis=1), None
+    if wish.decide == MACRO_F1:
+        by = Decision.of(classes.probabilities)
+        said = by.classes(probabilities)
+        known = classes.logits, classes.labels
+        decision = {
+            PROBABILITY: score(*known),
+            MACRO_F1: score(*known, by.classes(classes.probabilities)),
+        }
     inside = None if sets is None else sets.sets(probabilities)
     told = list[Classified]()
     for number, (name, row) in enumerate(zip(new.names, probabilities, strict=True)):
-        best = int(row.argmax())
+        best = int(said[number])
         label = -1 if new.labels is None else int(new.labels[number])
         told.append(
             Classified(
@@ -233,8 +245,8 @@ def _classification(
     scores = None
     if new.labels is not None and (labelled := np.flatnonzero(new.labels >= 0)).size:
         scores = Scores.of(
-            logits[labelled], new.labels[labelled], names, temperature=classes.temperature
+            logits[labelled], new.labels[labelled], names, classes.temperature, said[labelled]
         )
     return Classification(
-        bundle.trial, names, tuple(told), str(sets or ""), wish.of, threshold, scores
+        bundle.trial, names, tuple(told), str(sets or ""), wish.of, threshold, decision, scores
     )

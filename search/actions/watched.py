@@ -116,7 +116,7 @@ def _trial(given: Mapping[str, Any]) -> TrialRecord:
 #: readers of values whose documents have other fields than they
 OWN: Mapping[Any, Callable[[Any], Any]] = {
     Config: _config,
-    Classified: lambda x: _fields(Classified, x | {"likeliest": x["class"]}),
+    Classified: lambda x: _fields(Classified, x | {"said": x["class"]}),
     Classification: lambda x: _fields(
         Classification, x | {"trial": x["bundle"], "of": (x["threshold"] or {}).get("class")}
     ),

@@ -16,6 +16,7 @@ from typing import Any
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.classes import Estimate, Scores
+from lstm_sweep.models.decisions import MACRO_F1, PROBABILITY
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.quality import VERDICT
 from lstm_sweep.models.scoring import bits
@@ -295,7 +296,9 @@ def score(arguments: Namespace) -> Answer:
 
 
 def classify(arguments: Namespace, actions: Actions) -> Answer:
-    wished = (getattr(arguments, name) for name in ("error", "precision", "recall", "class"))
+    wished = (
+        getattr(arguments, name) for name in ("error", "precision", "recall", "class", "decide")
+    )
     wish = Wish(*wished)
     columns = {name: getattr(arguments, name) for name in ("text", "label", "labels")}
     with _path_of(arguments.data) as data:
@@ -320,15 +323,22 @@ def _class_lines(found: Classification) -> Iterator[str]:
             f"{yes:,} sequences are said to be of class {found.of}, from a probability of "
             f"{threshold.value:.4g} on; on validation data: {', '.join(shares)}"
         )
+    if found.decision:
+        by, wished = found.decision[PROBABILITY], found.decision[MACRO_F1]
+        yield (
+            f"decided for macro F1, on validation data {wished['macro_f1']:.3f} instead of "
+            f"{by['macro_f1']:.3f}, at accuracy {wished['accuracy']:.3f} instead of "
+            f"{by['accuracy']:.3f}"
+        )
     if found.scores:
         yield from score_lines(found.scores)
     for one in found.sequences:
-        cells = [f"{one.probability:.4f}", one.likeliest, f"{one.sequence}: {one.text}"]
+        cells = [f"{one.probability:.4f}", one.said, f"{one.sequence}: {one.text}"]
         if one.set is not None:
             cells.insert(2, f"{{{', '.join(one.set)}}}")
         if one.decided:
             cells.insert(2, f"said to be {found.of}")
-        if one.label not in (None, one.likeliest):
+        if one.label not in (None, one.said):
             cells.insert(2, f"(is {one.label})")
         yield "  ".join(cells)
 

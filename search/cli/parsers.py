@@ -425,6 +425,9 @@ COMMANDS = {
         _takes("--class", "CLASS", "say which are of it, by a threshold of its probability"),
         _takes("--precision", "P", "that share of them is, on validation data", number),
         _takes("--recall", "R", "or: that share of the class is among them", number),
+        _takes(
+            "--decide", "BY", "by `probability`, or for the best `macro_f1`", default="probability"
+        ),
     ),
     "ui": Command(
         "browse the runs in the MLflow UI",

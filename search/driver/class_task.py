@@ -28,6 +28,7 @@ from lstm_sweep.models.config import (
 from lstm_sweep.models.data.corpus import excerpt
 from lstm_sweep.models.data.labelled import LabelledCorpus, given_texts, load_labelled
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.decisions import Decision
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
 from lstm_sweep.search.driver.lstm_task import LstmTask, check_same, networks_of
@@ -71,7 +72,7 @@ def _write(
     backend_free_of_gpu()
     from lstm_sweep.models import backend
     from lstm_sweep.models.bundle import clean_process, onnx
-    from lstm_sweep.models.classes import Scores, temperature_of
+    from lstm_sweep.models.classes import Scores, decided, temperature_of
     from lstm_sweep.models.data.batches import read_codes, read_lengths
     from lstm_sweep.models.network.classifier import class_logits
     from lstm_sweep.models.network.program import program_of
@@ -85,6 +86,15 @@ def _write(
     temperature = temperature_of(validation, corpus.validation.labels)
     scores = Scores.of(test, corpus.test.labels, corpus.classes, temperature)
     told = {name: scores.measures[name] for name in ("accuracy", "macro_f1")}
+    classes = Classes.of(corpus.classes, temperature, validation, corpus.validation.labels)
+    decision = Decision.of(classes.probabilities)
+    by_decision = {
+        split: {name: [*one] for name, one in decided(decision, *known, temperature).items()}
+        for split, known in (
+            ("validation", (validation, corpus.validation.labels)),
+            ("test", (test, corpus.test.labels)),
+        )
+    }
     loss = scores.measures["log_loss"].value
     metrics = {
         "trial": record.id,
@@ -93,10 +103,12 @@ def _write(
         "best_epoch": record.best_epoch,
         "test_loss": loss,
         "test": scores.to_dict(),
+        "macro_f1_decision": {
+            "gain": decision.gain.tolist(), "cost": decision.cost.tolist(), **by_decision,
+        },
         "corpus_digest": corpus.digest,
         "parameters": record.parameters,
-    }
-    classes = Classes.of(corpus.classes, temperature, validation, corpus.validation.labels)
+    }  # fmt: skip
     content = Bundle(record.id, config, corpus.alphabet, metrics, classes=classes)
     bundle.write(model, content, folder, format)
     chosen = np.arange(min(len(corpus.test), PARITY_SEQUENCES))
@@ -117,6 +129,7 @@ def _write(
         "trial": record.id,
         "test_loss": loss,
         "scores": {name: [*one] for name, one in told.items()},
+        "macro_f1_decision": by_decision,
         "parity": {"max_difference": difference, "windows": len(chosen)},
         "model_version": None,
         "example": excerpt(first, corpus.alphabet),
@@ -371,8 +384,15 @@ class ClassTask(LstmTask):
     @classmethod
     @override
     def bundle_lines(cls, result: Mapping[str, Any]) -> list[str]:
-        told = [f"log loss {result['test_loss']:.4f} nats a sequence"]
-        for name, (value, low, high) in result["scores"].items():
-            bounds = "" if low is None else f" ({low:.3f}-{high:.3f})"
-            told.append(f"{name.replace('_f1', ' F1')} {value:.3f}{bounds}")
-        return [f"test: {', '.join(told)}", *parity_lines(result, "sequences")]
+        def told(scores: Mapping[str, Any]) -> str:
+            named = (
+                (name.replace("_f1", " F1"), classes.Estimate(*one)) for name, one in scores.items()
+            )
+            return ", ".join(f"{name} {one}" for name, one in named)
+
+        loss = f"log loss {result['test_loss']:.4f} nats a sequence"
+        return [
+            f"test: {loss}, {told(result['scores'])}",
+            f"test, decided for macro F1: {told(result['macro_f1_decision']['test'])}",
+            *parity_lines(result, "sequences"),
+        ]

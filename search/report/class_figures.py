@@ -77,6 +77,9 @@ def class_tables(found: Findings) -> Iterator[tuple[str, Table]]:
         return
     scores = told.scores
     rows = [[name, str(scores.measures[key])] for key, name in MEASURES.items()]
+    rows += [
+        [f"{MEASURES[key]}, decided for macro F1", str(one)] for key, one in told.decided.items()
+    ]
     note = (
         f"In brackets: 95 % intervals. The temperature is {scores.temperature:.3g}, fitted to "
         "these sequences."

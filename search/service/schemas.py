@@ -208,6 +208,9 @@ class ClassSubmission(BaseModel):
     recall: float | None = Field(
         default=None, description="or: of its sequences so many are said to be of it"
     )
+    decide: str = Field(
+        default="probability", description="which class is said: by `probability` or for `macro_f1`"
+    )
 
 
 class LineSubmission(BaseModel):
@@ -361,6 +364,7 @@ class SequencesClassified(_Shown):
     classes: list[str]
     promise: str = Field(description="of the sets; may be empty")
     threshold: dict[str, Any] | None
+    decision: dict[str, Any] | None = Field(description="how good it is on validation data")
     scores: dict[str, Any] | None = Field(description="how good it is, if data have labels")
     sequences: list[dict[str, Any]]
 

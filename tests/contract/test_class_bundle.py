@@ -137,6 +137,17 @@ def test_sets_thresholds_and_labels(place: Path, capsys: pytest.CaptureFixture[s
     assert main(["classify", "best", *table, *wish]) == 0
     out = capsys.readouterr().out
     assert "3 labelled sequences: accuracy " in out and "from a probability of" in out
+    # `odd` is rare, and so is said from a lower probability on
+    decided = classified(capsys, *table, "--decide", "macro_f1")
+    by = decided["decision"]
+    assert by["macro_f1"]["macro_f1"] > by["probability"]["macro_f1"]
+    frame = ls.load("best").classify("new.csv", text="said", label="kind", decide="macro_f1")
+    assert frame["class"].tolist() == [one["class"] for one in decided["sequences"]]
+    assert [one["probability"] for one in decided["sequences"]] == [
+        one["probabilities"][one["class"]] for one in decided["sequences"]
+    ]
+    assert main(["classify", "best", *table, "--decide", "macro_f1"]) == 0
+    assert "decided for macro F1, on validation data 0." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -149,6 +160,7 @@ def test_sets_thresholds_and_labels(place: Path, capsys: pytest.CaptureFixture[s
         (["--recall", "0.5"], ["--class", "found none"]),
         (["--class", "bad", "--recall", "1", "--precision", "1"], ["expected one of them"]),
         (["--class", "bad", "--precision", "1"], ["--precision is 1", "the most"]),
+        (["--decide", "macro-f1"], ["--decide is 'macro-f1'", "probability, macro_f1"]),
         (["--data", "none.txt"], ["none.txt", "no such file"]),
         (["--data", "other.txt"], ["other.txt", "knows none of their symbols"]),
         (["--label", "sort", "--data", "new.csv", "--text", "said"], ["sort", "kind"]),

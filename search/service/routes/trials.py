@@ -291,7 +291,7 @@ async def classes(
 async def classified(
     reference: str, body: ClassSubmission, site: Site, user: User
 ) -> Classification:
-    wish = Wish(body.error, body.precision, body.recall, body.of)
+    wish = Wish(body.error, body.precision, body.recall, body.of, body.decide)
     if (body.sequences is None) == (body.data is None):
         raise InputError("request: expected either sequences or data")
     columns = {"text": body.text, "label": body.label}

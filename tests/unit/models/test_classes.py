@@ -20,7 +20,7 @@ from lstm_sweep.models.classes import (
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus, LabelledSplit
-from lstm_sweep.models.decisions import PredictionSets, Threshold
+from lstm_sweep.models.decisions import Decision, PredictionSets, Threshold
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.scoring import Floats, log_softmax
 
@@ -154,6 +154,38 @@ def test_a_threshold_has_the_wanted_precision_or_recall() -> None:
         Threshold.of(p, p > 1, recall=0.5)
 
 
+@pytest.mark.parametrize(("sequences", "count", "scale"), [(1, 2, 1), (30, 3, 9), (300, 20, 2)])
+def test_no_decision_is_expected_to_be_worse_than_the_most_probable_class(
+    sequences: int, count: int, scale: float
+) -> None:
+    logits = np.random.default_rng(count).normal(scale=scale, size=(sequences, count))
+    p = np.exp(log_softmax(logits - 100 * (np.arange(count) == 1)))  # one is never expected
+
+    def expected(said: NDArray[np.integer]) -> float:
+        hot = said[:, None] == np.arange(count)
+        return float((2 * (p * hot).sum(0) / np.maximum(p.sum(0) + hot.sum(0), 1e-9)).sum())
+
+    decision = Decision.of(p)
+    assert expected(decision.classes(p)) >= expected(p.argmax(axis=1))
+    assert Decision(np.ones(count), np.zeros(count)).classes(p).tolist() == [*p.argmax(axis=1)]
+
+
+def test_macro_f1_of_unbalanced_classes_is_decided_for() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=1.5, size=(8000, 8)) - np.arange(8) / 1.5
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    decision = Decision.of(np.exp(log_softmax(logits[:4000])))
+    test, true = 3 * logits[4000:], labels[4000:]  # too sure of itself
+    decided = classes.decided(decision, test, true, temperature=3.0)
+    plain = classes.score(test, true)
+    assert decided["macro_f1"].low > plain["macro_f1"] + 0.02  # type: ignore[operator]
+    assert plain["accuracy"] - 0.1 < decided["accuracy"].value < plain["accuracy"]  # type: ignore[operator]
+    said = decision.classes(np.exp(log_softmax(test / 3)))
+    found = Scores.of(test, true, "abcdefgh", 3.0, said)
+    assert found.measures["macro_f1"] == decided["macro_f1"]
+    assert found.classes[7].recall.value > Scores.of(test, true, "abcdefgh").classes[7].recall.value  # type: ignore[operator]
+
+
 def test_evidence_is_read_as_it_was_written() -> None:
     logits, labels = drawn(120, 3, seed=6)
     prior = np.tile(np.log(np.bincount(labels) / 120), (120, 1))
@@ -161,7 +193,9 @@ def test_evidence_is_read_as_it_was_written() -> None:
         "s/1", logits, labels, "abc", {"majority": prior}, lambda ks: [f"text {k}" for k in ks]
     )
     again = Evidence.from_dict(json.loads(json.dumps(found.to_dict())))
-    assert again.to_dict() == found.to_dict()
+    assert again.to_dict() == found.to_dict() and again.decided["macro_f1"].low is not None
+    older = Evidence.from_dict({k: one for k, one in found.to_dict().items() if k != "decided"})
+    assert older.trial == "s/1" and not older.decided
     wrong = labels != logits.argmax(axis=1)
     sure = [one.probability for one in again.wrong]
     assert len(sure) == min(classes.MOST_WRONG, wrong.sum()) and sure == sorted(sure)[::-1]
