@@ -455,7 +455,7 @@ class Evidence:
             kept = {key: measures[key] for key in ("log_loss", "accuracy", "macro_f1")}
             compared[name] = kept, Compared.of(logits, others, labels)
         scaled = np.exp(log_softmax(logits / scores.temperature))
-        best = decided(Decision.of(scaled), logits, labels, scores.temperature)
+        best = decided(Decision.of(scaled, labels), logits, labels, scores.temperature)
         predicted, sure = logits.argmax(axis=1), scaled.max(axis=1)
         places = np.flatnonzero(predicted != labels)
         surest = places[np.argsort(-sure[places], kind="stable")][:MOST_WRONG].tolist()

@@ -123,12 +123,13 @@ class Decision:
     cost: Floats
 
     @classmethod
-    def of(cls, probabilities: Floats) -> Self:
+    def of(cls, probabilities: Floats, labels: Labels) -> Self:
         """The best found for sequences of such calibrated probabilities, `[sequences, classes]`.
 
-        Their true classes are not asked for: what is expected of them is what is made highest.
+        How often each class is rightly said is what these expect, since of rare ones few are seen.
         """
-        classes, true = probabilities.shape[1], probabilities.sum(axis=0)
+        classes = probabilities.shape[1]
+        true = np.bincount(labels, minlength=classes)
         decision = best = cls(np.ones(classes), np.zeros(classes))
         highest = -1.0
         for _ in range(STEPS):

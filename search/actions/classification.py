@@ -216,7 +216,7 @@ def _classification(
     probabilities = classes.calibrated(logits)
     said, decision = probabilities.argmax(axis=1), None
     if wish.decide == MACRO_F1:
-        by = Decision.of(classes.probabilities)
+        by = Decision.of(classes.probabilities, classes.labels)
         said = by.classes(probabilities)
         known = classes.logits, classes.labels
         decision = {

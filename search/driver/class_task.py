@@ -87,7 +87,7 @@ def _write(
     scores = Scores.of(test, corpus.test.labels, corpus.classes, temperature)
     told = {name: scores.measures[name] for name in ("accuracy", "macro_f1")}
     classes = Classes.of(corpus.classes, temperature, validation, corpus.validation.labels)
-    decision = Decision.of(classes.probabilities)
+    decision = Decision.of(classes.probabilities, classes.labels)
     by_decision = {
         split: {name: [*one] for name, one in decided(decision, *known, temperature).items()}
         for split, known in (

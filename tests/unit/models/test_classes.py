@@ -160,12 +160,14 @@ def test_no_decision_is_expected_to_be_worse_than_the_most_probable_class(
 ) -> None:
     logits = np.random.default_rng(count).normal(scale=scale, size=(sequences, count))
     p = np.exp(log_softmax(logits - 100 * (np.arange(count) == 1)))  # one is never expected
+    labels = (p.cumsum(axis=1) > 0.5).argmax(axis=1)
 
     def expected(said: NDArray[np.integer]) -> float:
         hot = said[:, None] == np.arange(count)
-        return float((2 * (p * hot).sum(0) / np.maximum(p.sum(0) + hot.sum(0), 1e-9)).sum())
+        return float((2 * (p * hot).sum(0) / np.maximum(true + hot.sum(0), 1e-9)).sum())
 
-    decision = Decision.of(p)
+    true = np.bincount(labels, minlength=count)
+    decision = Decision.of(p, labels)
     assert expected(decision.classes(p)) >= expected(p.argmax(axis=1))
     assert Decision(np.ones(count), np.zeros(count)).classes(p).tolist() == [*p.argmax(axis=1)]
 
@@ -174,7 +176,7 @@ def test_macro_f1_of_unbalanced_classes_is_decided_for() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=1.5, size=(8000, 8)) - np.arange(8) / 1.5
     labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
-    decision = Decision.of(np.exp(log_softmax(logits[:4000])))
+    decision = Decision.of(np.exp(log_softmax(logits[:4000])), labels[:4000])
     test, true = 3 * logits[4000:], labels[4000:]  # too sure of itself
     decided = classes.decided(decision, test, true, temperature=3.0)
     plain = classes.score(test, true)
