@@ -43,7 +43,6 @@ from lstm_sweep.search.driver.lease import (
     LeaseLostError,
     reserve_name,
 )
-from lstm_sweep.search.driver.read_back import expected_left
 from lstm_sweep.search.driver.resume import close, how_to_go_on, spent
 from lstm_sweep.search.driver.tasks import task_kind, task_kind_of_run
 from lstm_sweep.search.service.scheduler import QueuedJob
@@ -236,7 +235,6 @@ def _read(run: Any) -> QueuedJob:
         changes=waiting_changes(tags),
         workers=_whole(tags, spec, "workers"),
         trials_left=max(1, (_whole(tags, spec, "trials") or UNLIMITED) - done),
-        left_s=expected_left(run, spec, done),
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import signal
 import subprocess
@@ -33,9 +34,10 @@ from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.jobs import LONGEST_NOTE, Reruns, write_note
 from lstm_sweep.search.service.logs import cut_open_log, last_line
 from lstm_sweep.search.service.queue import QueuedSweep
-from lstm_sweep.search.service.scheduler import QueuedJob, Turns, duration
+from lstm_sweep.search.service.scheduler import Claim, QueuedJob, Turns
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.values.documents import duration
 from lstm_sweep.search.values.spec import SERVER, TOKEN
 
 #: seconds before a driver that has died is started again, twice as many after each further death
@@ -159,7 +161,7 @@ class Supervisor:
         quota = self.turns.quotas.get(run_id)
         if quota and quota.slots and state == "queued":
             return "its driver is being started"
-        return (quota and quota.sentence) or None
+        return (quota and quota.why) or None
 
     def _may_run(self, job: QueuedJob) -> bool:
         """Whether code is allowed, or the job runs none; what runs already goes on."""
@@ -200,7 +202,7 @@ class Supervisor:
                 self._note_end(job)
         self._share_out(jobs, now)
         idle = [job.run_id for job in jobs if not self.turns.held(job.run_id)]
-        idle = sorted(filter(self.pid, idle), key=self.turns.since.__getitem__)
+        idle = sorted(filter(self.pid, idle), key=lambda run_id: self.turns.jobs[run_id].since)
         for run_id in idle[: max(0, len(idle) - MOST_IDLE)]:
             self._terminate(run_id)
 
@@ -276,10 +278,10 @@ class Supervisor:
         may, barred, is_late = dict[str, QueuedJob](), list[QueuedJob](), False
         for job in jobs:
             run_id = job.run_id
-            if run_id not in self.turns.since:
+            if run_id not in self.turns.jobs:
                 last = base.read_quota(self._file(run_id, SLOTS))
-                had = last and (last[0], now - max(0.0, time.time() - last[2]))
-                self.turns.remember(run_id, now, had)
+                held, at = (last[0], last[2]) if last else (0, math.inf)
+                self.turns.jobs[run_id] = Claim(now - max(0.0, time.time() - at), held)
             demand, most = None, self._most(job)
             if self.processes[run_id].pid:
                 demand = self._said(run_id, base.DEMAND)
@@ -303,7 +305,7 @@ class Supervisor:
         ):
             job, process = may[quota.run_id], self.processes[quota.run_id]
             if process.quota != (quota.slots, quota.why):
-                at = time.time() - (now - self.turns.since[quota.run_id])
+                at = time.time() - (now - self.turns.jobs[quota.run_id].since)
                 file = self._file(quota.run_id, SLOTS)
                 base.write_quota(file, quota.slots, quota.why, at)
                 process.quota = (quota.slots, quota.why)

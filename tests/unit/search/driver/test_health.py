@@ -12,7 +12,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver import health
 from lstm_sweep.search.driver.health import Reports, Watch, failing, hung
 from lstm_sweep.search.driver.loop import KEEPS_S, Preemption
-from lstm_sweep.search.service.scheduler import TURN_S, QueuedJob, Turns
+from lstm_sweep.search.service.scheduler import TURN_S, Claim, QueuedJob, Turns
 from lstm_sweep.search.values.trial import (
     RETURNED_LOSS,
     Ended,
@@ -269,8 +269,7 @@ def play(drivers: list[Driver], slots: int, most_s: float, *, shared: bool = Tru
         assert now < most_s, f"after {now:.0f} s: {left}"
         queue = [queued(one, shared=shared) for one in left]
         for one in queue:
-            if one.run_id not in turns.since:
-                turns.remember(one.run_id, now, None)
+            turns.jobs.setdefault(one.run_id, Claim(now))
         is_late = any(driver.surplus() for driver in left)
         for quota in turns.share_out(queue, [], slots, now, is_late=is_late):
             named[quota.run_id].allowed = quota.slots

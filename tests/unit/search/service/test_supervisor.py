@@ -26,7 +26,7 @@ from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import queue, supervisor
 from lstm_sweep.search.service.jobs import Log, write_note
 from lstm_sweep.search.service.logs import last_line
-from lstm_sweep.search.service.scheduler import TURN_S, QueuedJob, Turns, allot
+from lstm_sweep.search.service.scheduler import TURN_S, Claim, QueuedJob, Turns
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import (
     AGAIN_S,
@@ -337,47 +337,49 @@ def test_while_nobody_could_look_no_driver_begins_to_hang() -> None:
 STEP_S = 10.0
 
 
-def sweep(name: str, **fields: object) -> QueuedJob:
-    """A sweep that was submitted in the order of names, and has no slot yet."""
-    usual = {
-        "owner": "ann", "priority": 0, "submitted": float(ord(name[0])), "since": 0.0, "held": 0,
-        "wanted": 4,
-    }  # fmt: skip
-    given = {**usual, **fields}
-    return QueuedJob(run_id=name, **{"owner_since": given["since"], **given})  # type: ignore[arg-type]
+def sweep(name: str, **fields: Any) -> QueuedJob:
+    """A sweep that was submitted in the order of names."""
+    usual = {"owner": "ann", "submitted": float(ord(name[0])), "wanted": 4}
+    return QueuedJob(run_id=name, **{**usual, **fields})
 
 
-def shares(*sweeps: QueuedJob, slots: int, now: float = 0.0, **more: int) -> dict[str, int]:
+def turns_of(claims: dict[str, Claim]) -> Turns:
+    turns = Turns()
+    turns.jobs |= claims
+    return turns
+
+
+def shares(
+    turns: Turns, sweeps: list[QueuedJob], slots: int, now: float, **more: Any
+) -> dict[str, int]:
     """Slots by the name of the sweep."""
-    return {one.run_id: one.slots for one in allot(sweeps, slots, now, **more)}
+    for one in sweeps:
+        turns.jobs.setdefault(one.run_id, Claim(now))
+    return {one.run_id: one.slots for one in turns.share_out(sweeps, [], slots, now, **more)}
 
 
 def test_a_user_gives_way_after_a_turn_whichever_of_its_sweeps_had_it() -> None:
-    ann = {"owner_since": 0.0}
-    old, next_one = sweep("a", since=0.0, **ann), sweep("b", held=1, since=TURN_S - 50, **ann)
-    bob = sweep("c", owner="bob", since=10.0)
-    assert shares(old, next_one, bob, slots=1, now=TURN_S - 1) == {"a": 0, "b": 1, "c": 0}
-    assert shares(old, next_one, bob, slots=1, now=TURN_S) == {"a": 0, "b": 0, "c": 1}
+    old, next_one, bob = sweep("a"), sweep("b"), sweep("c", owner="bob")
+    turns = Turns()
+    assert shares(turns, [old, next_one], 1, 0.0) == {"a": 1, "b": 0}
+    assert shares(turns, [next_one, bob], 1, TURN_S - 1) == {"b": 1, "c": 0}
+    assert shares(turns, [next_one, bob], 1, TURN_S) == {"c": 1, "b": 0}
     # nothing is gained by sweeps that wait for longer than those of others
-    ended = [replace(one, held=0, owner_since=60.0) for one in (old, next_one)]
-    assert shares(*ended, bob, slots=1, now=60.0) == {"a": 0, "b": 0, "c": 1}
+    assert shares(turns, [old, next_one, bob], 1, 2 * TURN_S - 1) == {"c": 1, "b": 0, "a": 0}
 
 
 def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None:
-    a, b = sweep("a", held=1, since=0.0), sweep("b", since=5.0)
-    c = sweep("c", since=4.0)
-    assert shares(a, b, c, slots=1, now=TURN_S - 1) == {"a": 1, "b": 0, "c": 0}
-    assert shares(a, b, c, slots=1, now=TURN_S) == {"a": 0, "b": 0, "c": 1}
+    turns = turns_of({"a": Claim(0.0, 1), "b": Claim(5.0), "c": Claim(4.0)})
+    three = [sweep("a"), sweep("b"), sweep("c")]
+    assert shares(turns, three, 1, TURN_S - 1) == {"a": 1, "b": 0, "c": 0}
+    assert shares(turns, three, 1, TURN_S) == {"a": 0, "b": 0, "c": 1}
 
 
 @pytest.mark.parametrize(
     "sweeps, slots, more, why",
     [
-        ([sweep("a", held=1), sweep("b", held=1), sweep("c")], 2, {},
-         "waits: 3 sweeps share 2 slots; about 5 min"),
+        ([sweep("a"), sweep("b"), sweep("c")], 2, {}, "waits: 3 sweeps share 2 slots"),
         ([sweep("a", priority=2), sweep("c")], 2, {}, "waits: 1 sweep has a higher priority"),
-        ([sweep("a", priority=2, left_s=718.5), sweep("c")], 2, {},
-         "waits: 1 sweep has a higher priority; about 12 min"),
         ([sweep("a"), sweep("c")], 2, {}, "has 1 of 4 slots: 2 sweeps share 2 slots"),
         ([sweep("a"), sweep("c", owner="bob")], 2, {},
          "has 1 of 4 slots: 2 sweeps of 2 users share 2 slots"),
@@ -390,33 +392,9 @@ def test_the_first_one_that_waits_gets_the_slot_of_a_turn_that_is_over() -> None
 def test_each_state_says_its_reason(
     sweeps: list[QueuedJob], slots: int, more: dict[str, int], why: str
 ) -> None:
-    found = {one.run_id: one.sentence for one in allot(sweeps, slots, 1.0, **more)}
-    assert found["c"] == why
-
-
-def expected(*sweeps: QueuedJob, slots: int, **more: int) -> dict[str, str]:
-    """What is said of when each sweep that waits gets a slot."""
-    found = allot(sweeps, slots, 100.0, **more)
-    return {one.run_id: one.sentence.partition("; about ")[2] for one in found if not one.slots}
-
-
-def test_each_sweep_that_waits_has_an_estimate_of_its_own() -> None:
-    a, b = sweep("a", held=1, since=40.0), sweep("b", held=1, since=70.0, left_s=20.0)
-    waiting = [sweep(name, since=90.0) for name in "cdef"]
-    # b ends, the turn of a is over, and then those of c and d are
-    assert expected(a, b, *waiting, slots=2) == {"c": "20 s", "d": "4 min", "e": "5 min",
-                                                 "f": "9 min"}  # fmt: skip
-
-
-def test_a_sweep_that_waits_for_its_own_user_is_told_when_that_one_ends() -> None:
-    a, b = sweep("a", held=1, since=0.0, left_s=60.0), sweep("b", since=0.0)
-    c = sweep("c", owner="bob", held=1, left_s=10.0, since=0.0)
-    assert expected(a, b, c, slots=2, most_per_user=1) == {"b": "1 min"}
-
-
-def test_nothing_is_said_of_what_nobody_can_tell() -> None:
-    high = sweep("a", priority=1, held=2, since=0.0)
-    assert expected(high, sweep("b"), slots=2) == {"b": ""}
+    turns = Turns()
+    shares(turns, sweeps, slots, 1.0, **more)
+    assert turns.quotas["c"].why == why
 
 
 @dataclass
@@ -463,8 +441,7 @@ def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
     while waiting:
         here = [load for load in waiting if load.one.submitted <= now]
         for load in here:
-            if load.one.run_id not in turns.since:
-                turns.remember(load.one.run_id, now, None)
+            turns.jobs.setdefault(load.one.run_id, Claim(now))
         found = turns.share_out(
             [load.one for load in here], [], slots, now, most_per_user=most_per_user
         )
@@ -472,7 +449,7 @@ def test_random_loads_leave_no_slot_idle_share_evenly_and_starve_nobody(
         _check(here, given_to, slots, most_per_user)
         for load in here:
             if not given_to[load.one.run_id]:
-                load.longest_wait = max(load.longest_wait, now - turns.since[load.one.run_id])
+                load.longest_wait = max(load.longest_wait, now - turns.jobs[load.one.run_id].since)
             load.work -= given_to[load.one.run_id] * STEP_S
         for load in [load for load in waiting if load.work <= 0]:
             done.append(load)
