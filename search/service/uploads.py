@@ -356,8 +356,9 @@ class SentBody:
 
 #: the field of several files, which are the sessions of a corpus
 FILES = "files"
-#: bytes of a field of a form, parts that it has at most, and bytes that are read at once
-FIELD_BYTES, FORM_PARTS, FORM_BLOCK = 64 << 10, 100, 64 << 10
+#: bytes of a field of a form, parts that it has at most, and bytes that are read at once: with what
+#: is kept of those before, as it may belong to a boundary, they are no more than those of a field
+FIELD_BYTES, FORM_PARTS, FORM_BLOCK = 64 << 10, 100, 32 << 10
 
 
 def receive_form(

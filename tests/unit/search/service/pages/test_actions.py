@@ -161,6 +161,13 @@ def test_a_file_is_the_same_however_its_form_is_cut_into_blocks(
     assert not list((app.state.site.settings.folder / "uploads" / "coming").iterdir())
 
 
+def test_a_file_of_many_lines_is_taken_as_it_is(client: TestClient) -> None:
+    text = b"some line of text\n" * 20_000
+    answer = launched(client, text, trials="1", only="dry-run")
+    [corpus] = client.get("/api/v1/corpora").json()["corpora"]
+    assert (answer.status_code, corpus["bytes"]) == (200, len(text))
+
+
 @pytest.mark.parametrize(
     "part",
     ['name="a"\r\n\r\n', f'name="a"\r\nX: {"x" * 70_000}', f'name="a"\r\n\r\n{"x" * 70_000}\r\n'],
