@@ -283,17 +283,11 @@ class Event(NamedTuple):
     data: dict[str, Any]
     id: str
 
-    @property
-    def status(self) -> Mapping[str, Any] | None:
-        found: Mapping[str, Any] = {"status": self.data} if self.name == "status" else self.data
-        return found.get("status") if self.name in ("status", "snapshot") else None
-
 
 def events(connection: Connection, sweep: str) -> Iterator[Event]:
     """What happens in a sweep until it has ended; connections that break are made again for ever.
 
-    Each begins with a snapshot of what has happened before: trials with the losses of their rounds,
-    in parts, of which the last has the state of the sweep.
+    Each begins with all trials, and the state of the sweep.
     """
     last_id, is_told, path = "", False, ("sweeps", sweep, "events")
     while True:

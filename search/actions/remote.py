@@ -97,8 +97,8 @@ class Remote:
         check_name("sweep", name)
         lasting = self._lasting()
         for event in events(lasting.service, name):
-            if event.status:
-                yield self._value(SweepStatusReport, event.status)
+            if event.name == "status":
+                yield self._value(SweepStatusReport, event.data)
         yield lasting.status(name)
 
     def trials(self, name: str, top: int | None = None) -> SweepTrials:

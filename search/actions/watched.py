@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from typing_extensions import override
 
@@ -135,9 +135,6 @@ REASONS = {
     SweepStatus.INTERRUPTED: StopReason.INTERRUPTED,
 }
 
-#: metrics of each round of a trial
-Rounds: TypeAlias = tuple[dict[str, float], ...]
-
 
 @dataclass(frozen=True)
 class RemoteSlot(Slot):
@@ -170,20 +167,18 @@ class Watched:
         #: trials that run or are paused, and those that have ended in the order of their ends, by
         #: number
         self._open, self._ended = dict[int, Trial](), dict[int, Trial]()
-        #: what has happened before the state of the sweep was told
-        self._before: list[Event] | None = []
+        #: trials as they were told before the state of the sweep was
+        self._before: list[Mapping[str, Any]] | None = []
         self._waits = ""
-        #: rounds of trials that were not told of yet, since they have ended meanwhile
-        self._early = dict[int, Rounds]()
 
     def hear(self, event: Event) -> None:
         self._state = replace(self._state, now=self._clock() - self._began)
-        if self._before is None:
-            self._take(event)
-        else:
-            self._before.append(event)
-        if event.status:
-            self._status(self._read(SweepStatusReport, event.status))
+        if event.name == "status":
+            self._status(self._read(SweepStatusReport, event.data))
+        elif event.name == "trial" and self._before is None:
+            self._trial(event.data)
+        elif event.name == "trial" and self._before is not None:
+            self._before.append(event.data)
         if self._before is None:
             self._observer.update(self._sweep())
 
@@ -208,12 +203,13 @@ class Watched:
         """Show that the sweep runs, and what has happened in it before."""
         if self._before is not None:
             before, self._before = self._before, None
-            for record, rounds in (one for event in before for one in self._snapshot(event)):
+            for trial in before:
+                record = self._read(TrialRecord, trial)
                 if (record.run_id, record.is_open) in self._told:
-                    self._trial(record, rounds, is_news=False)
+                    self._trial(trial, is_news=False)
             self._observer.started(self._sweep())
-            for event in before:
-                self._take(event)
+            for trial in before:
+                self._trial(trial)
 
     def _status(self, found: SweepStatusReport) -> None:
         if found.state == "queued":
@@ -237,32 +233,21 @@ class Watched:
         slots = (*slots, *map(RemoteSlot, range(len(slots), count)))
         self._state = replace(self._state, slots=slots)
 
-    def _take(self, event: Event) -> None:
-        if event.name == "round":
-            self._round(event.data)
-        elif event.name == "trial":
-            self._trial(self._read(TrialRecord, event.data))
-        for record, rounds in self._snapshot(event):
-            ended = self._ended.get(record.number)
-            if ended is None or ended.attempt != record.attempt:
-                self._trial(record, rounds)
-
-    def _snapshot(self, event: Event) -> Iterator[tuple[TrialRecord, Rounds]]:
-        """The trials of a snapshot, with the losses of their rounds."""
-        for trial in event.data["trials"] if event.name == "snapshot" else ():
-            rounds = tuple({"val_loss": loss} for loss in trial["losses"])
-            yield self._read(TrialRecord, trial), rounds
-
-    def _trial(self, record: TrialRecord, rounds: Rounds = (), *, is_news: bool = True) -> None:
+    def _trial(self, told: Mapping[str, Any], *, is_news: bool = True) -> None:
         """Note how a trial stands now."""
-        number, known = record.number, self._open.pop(record.number, None)
+        record = self._read(TrialRecord, told)
+        number, is_open = record.number, record.state in ("running", "paused")
+        ended = self._ended.get(number)
+        if ended and ended.attempt == record.attempt and not is_open:
+            return  # it was told before the stream has broken
         self._ended.pop(number, None)  # it was tried again
+        known = self._open.pop(number, None)
         before = known if known and known.attempt == record.attempt else None
         progress = replace(
             record.planned(),
             run_id=record.run_id,
             slot=known.slot if known and not known.paused else self._free_slot(),
-            rounds=rounds or (before.rounds if before else self._early.pop(number, ())),
+            rounds=tuple({"val_loss": loss} for loss in told["losses"]),
             began=before.began if before else self._state.now,
             waited=bool(before and before.waited),
         )
@@ -282,11 +267,3 @@ class Watched:
         used = {one.slot for one in self._open.values() if not one.paused}
         free = (slot for slot in self._state.slots if slot not in used)
         return next(free, RemoteSlot(len(self._state.slots)))
-
-    def _round(self, data: Mapping[str, Any]) -> None:
-        done, number = {"val_loss": data["val_loss"]}, data["number"]
-        known = self._open.get(number)
-        if known and (known.paused or known.attempt == data["attempt"]):
-            self._open[number] = replace(known, rounds=(*known.rounds, done))
-        else:
-            self._early[number] = (*self._early.get(number, ()), done)

@@ -1,11 +1,13 @@
 """Events of sweeps: what differs between two looks at one, each of which all listeners share.
 
-A stream begins with a snapshot, also if it is opened again; then come numbered events.
+A stream begins with all trials and the state of the sweep, also if it is opened again; then come
+those that change.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -36,7 +38,7 @@ PING_S = 15.0
 ALLOWED_S = 30.0
 #: seconds within which streams end once the service does
 CLOSING_S = 1.0
-#: bytes of a part of a snapshot, about
+#: bytes of events that are sent at once, about
 PART_BYTES = 65_536
 PING = b": ping\n\n"
 #: milliseconds after which a browser connects again
@@ -53,14 +55,8 @@ class TrialView:
     """What is seen of a trial; the same object as long as nothing has changed."""
 
     mark: tuple[object, ...]
-    attempt: int
-    #: `running`, `paused` or `ended`
-    state: str
-    #: the trial, and its rounds, as events tell them
-    told: Mapping[str, Any]
-    rounds: tuple[Mapping[str, Any], ...]
-    #: the trial with its losses as snapshots tell it, JSON
-    written: bytes
+    #: the event that tells it, without an ID
+    event: bytes
 
 
 @dataclass(frozen=True)
@@ -97,15 +93,9 @@ def _seen(store: Store, record: TrialRecord, had: TrialView | None) -> TrialView
     mark = (record.run_id, state, record.epochs, record.best_loss)
     if had and had.mark == mark:
         return had
-    losses = _losses(store, record)
-    told = {"number": record.number, "state": state, **record.document()}
-    of = {"trial": record.id, "number": record.number, "attempt": record.attempt}
-    rounds = (
-        {**of, "round": number, "epoch": record.epochs_after(number), "val_loss": loss}
-        for number, loss in enumerate(losses, start=1)
-    )
-    written = _json(told | {"epochs_per_round": record.epochs_after(1), "losses": losses})
-    return TrialView(mark, record.attempt, state, told, tuple(rounds), written)
+    more = {"epochs_per_round": record.epochs_after(1), "losses": _losses(store, record)}
+    told = {"number": record.number, "state": state, **record.document(), **more}
+    return TrialView(mark, _event("trial", told))
 
 
 def _losses(store: Store, record: TrialRecord) -> list[float | None]:
@@ -115,46 +105,31 @@ def _losses(store: Store, record: TrialRecord) -> list[float | None]:
     return [found.get(number) for number in range(1, max(found, default=0) + 1)]
 
 
-def events_between(before: SweepView, now: SweepView) -> Iterator[bytes]:
-    """What has happened, as events without IDs; a trial is told as ended after its rounds."""
+def events_between(before: SweepView | None, now: SweepView) -> Iterator[bytes]:
+    """What is told to who was told `before`: trials that have changed, and then the state."""
     for number, trial in now.trials.items():
-        had = before.trials.get(number)
-        if had is trial:
-            continue
-        state, rounds = (had.state, len(had.rounds)) if had else ("", 0)
-        if had and had.attempt != trial.attempt:
-            state, rounds = "", 0
-        if state != trial.state != "ended":
-            yield _event("trial", trial.told)
-        for told in trial.rounds[rounds:]:
-            yield _event("round", told)
-        if trial.state == "ended":
-            yield _event("trial", trial.told)
-    if {**before.status, **_UNSTEADY} != {**now.status, **_UNSTEADY}:
+        if before is None or before.trials.get(number) is not trial:
+            yield trial.event
+    if before is None or {**before.status, **_UNSTEADY} != {**now.status, **_UNSTEADY}:
         yield _event("status", now.status)
-
-
-def _json(document: object) -> bytes:
-    return json_text(document).encode("utf-8", "replace")
 
 
 def _event(name: str, data: object) -> bytes:
     """An event without its ID; JSON has no line breaks."""
-    return b"event: %s\ndata: %s\n" % (name.encode(), _json(data))
+    written = json_text(data).encode("utf-8", "replace")
+    return b"event: %s\ndata: %s\n" % (name.encode(), written)
 
 
-def snapshot(view: SweepView) -> Iterator[bytes]:
-    """All that is known of a sweep, as events of bounded size; the last has the state."""
-    part, size = list[bytes](), 0
-    for trial in view.trials.values():
-        if size + len(trial.written) > PART_BYTES and part:
-            yield b'event: snapshot\ndata: {"trials":[%s]}\n\n' % b",".join(part)
-            part, size = [], 0
-        part.append(trial.written)
-        size += len(trial.written)
-    yield b'event: snapshot\ndata: {"trials":[%s],"status":%s}\nid: 0\n\n' % (
-        b",".join(part), _json(view.status),
-    )  # fmt: skip
+def in_parts(events: Iterator[bytes], numbers: Iterator[int]) -> Iterator[bytes]:
+    """Events with their IDs, several at once."""
+    part = b""
+    for event, number in zip(events, numbers):  # noqa: B905
+        part += event + b"id: %d\n\n" % number
+        if len(part) >= PART_BYTES:
+            yield part
+            part = b""
+    if part:
+        yield part
 
 
 @dataclass
@@ -235,11 +210,11 @@ class Feeds:
     async def stream(
         self, name: str, view: SweepView, is_allowed: Callable[[], Awaitable[bool]]
     ) -> AsyncIterator[bytes]:
-        """A snapshot, then events until the sweep has ended or a client may not listen."""
-        number, asked = 0, time.monotonic()
+        """All of a sweep, then events until it has ended or a client may not listen."""
+        numbers, asked = itertools.count(1), time.monotonic()
         spoke = asked
         yield RETRY
-        for part in snapshot(view):
+        for part in in_parts(events_between(None, view), numbers):
             yield part
         while view.is_under_way:
             await asyncio.sleep(min(CLOSING_S, self._look_every_s))
@@ -258,9 +233,9 @@ class Feeds:
                 return
             if self.closing or view.status["run_id"] != before.status["run_id"]:
                 return  # another sweep has the name now: who listens has to begin anew
-            for event in events_between(before, view):
-                number, spoke = number + 1, now
-                yield event + b"id: %d\n\n" % number
+            for part in in_parts(events_between(before, view), numbers):
+                spoke = now
+                yield part
             if now - spoke >= PING_S:
                 spoke = now
                 yield PING

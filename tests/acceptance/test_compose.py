@@ -186,7 +186,7 @@ def test_a_sweep_is_launched_followed_and_found_in_mlflow(team: Team) -> None:
 
     wait_until(lambda: state() == "finished", team.service)
     events = team.ask("/api/v1/sweeps/first/events")[1]
-    assert "event: snapshot" in events and "event: end" in events
+    assert "event: status" in events and "event: end" in events
     page = team.ask("/sweeps/first")[1]
     link = re.search(r'href="/mlflow/#/experiments/\d+/runs/([0-9a-f]{32})', page)
     assert link

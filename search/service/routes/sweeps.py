@@ -320,16 +320,14 @@ LastId = Annotated[
 ABOUT = """\
 Server-sent events, until the sweep has ended or the connection breaks:
 
-- `snapshot`: the first one, or few; `trials`, each with the fields of `trials`, its `number`,
-  `state` (`running`, `paused` or `ended`), `epochs_per_round` and the `losses` of its rounds; the
-  last of them also has the state of the sweep (`status`)
-- `trial`: a trial has begun, waits, or has ended (`state`), with the fields of `trials`
-- `round`: a trial has a further round (`trial`, `number`, `attempt`, `round`, `epoch`, `val_loss`)
-- `status`: the state of the sweep, at each change
+- `trial`: a trial as it stands now, with the fields of `trials`, its `number`, `state` (`running`,
+  `paused` or `ended`), `epochs_per_round` and the `losses` of its rounds
+- `status`: the state of the sweep
 - `end`: the sweep has ended
 
-A stream that is opened again begins with a snapshot. The ID of `end` is answered by 204 while the
-sweep is not resumed, at which browsers stop to connect again.
+First come all trials and the state, then each that has changed, a trial also by a further round.
+So it is if a stream is opened again. The ID of `end` is answered by 204 while the sweep is not
+resumed, at which browsers stop to connect again.
 """
 
 

@@ -66,7 +66,7 @@ function listen() {
   events = null;
   if (document.hidden || !main.dataset.events) return;
   const own = events = new EventSource(main.dataset.events);
-  for (const name of ["snapshot", "trial", "round", "status"]) own.addEventListener(name, refresh);
+  for (const name of ["trial", "status"]) own.addEventListener(name, refresh);
   own.addEventListener("end", () => { own.close(); refresh(); setTimeout(refresh, 3000); });
   own.addEventListener("error", refresh);
 }

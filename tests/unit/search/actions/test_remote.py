@@ -463,18 +463,13 @@ def trial(number: int, state: str, **more: Any) -> Event:
         "attempt": 1, "phase": "search", "rounds_per_epoch": 2, "config": CONFIG, "seed": 0,
         "outcome": None, "val_loss": None, "status": status, "reason": "", "parameters": 1,
         "best_epoch": None, "epochs": 0, "has_weights": False, "rerun_of": "", "waits": False,
-        "measured": "validation loss (nats per symbol)", "seconds": None,
+        "measured": "validation loss (nats per symbol)", "seconds": None, "losses": (),
     }  # fmt: skip
     return Event("trial", row | more, "")
 
 
 def ended(number: int, outcome: str = "complete", **more: Any) -> Event:
     return trial(number, "ended", outcome=outcome, seconds=4.0, **more)
-
-
-def a_round(number: int, done: int, loss: float, attempt: int = 1) -> Event:
-    data = {"trial": f"s/{number}", "number": number, "attempt": attempt, "round": done}
-    return Event("round", data | {"epoch": done / 2, "val_loss": loss}, "")
 
 
 def status(state: str, why: str | None = None) -> Event:
@@ -492,8 +487,9 @@ RESULT = SweepResult(
 )  # fmt: skip
 EVENTS = [
     status("queued", "waits for a slot"), status("queued", "waits for a slot"),
-    trial(0, "running"), a_round(0, 1, 2.5), status("running"), trial(0, "paused"),
-    trial(0, "running"), a_round(1, 1, 2.0), ended(1, val_loss=2.0), ended(0, "pruned"),
+    trial(0, "running"), trial(0, "running", losses=[2.5]), status("running"),
+    trial(0, "paused", losses=[2.5]), trial(0, "running", losses=[2.5]),
+    ended(1, val_loss=2.0, losses=[2.0]), ended(0, "pruned", losses=[2.5]),
 ]  # fmt: skip
 
 
@@ -550,9 +546,8 @@ def test_a_table_has_the_slots_that_the_service_gives() -> None:
 
 def test_a_trial_that_fails_is_not_the_best_and_one_that_is_tried_again_begins_anew() -> None:
     said = lines_of(
-        status("running"), trial(0, "running"), a_round(0, 1, 1.5), ended(0, "diverged"),
-        trial(0, "running", attempt=2), a_round(0, 1, 2.5, attempt=2),
-        ended(0, attempt=2, val_loss=2.5),
+        status("running"), trial(0, "running"), ended(0, "diverged", losses=[1.5]),
+        trial(0, "running", attempt=2), ended(0, attempt=2, val_loss=2.5, losses=[2.5]),
     )  # fmt: skip
     assert "s/0 diverged, loss 1.5000" in said[0] and said[0].endswith("; no result yet")
     assert said[1].startswith("[1/4] s/0 complete, loss 2.5000, the best so far")
@@ -560,13 +555,12 @@ def test_a_trial_that_fails_is_not_the_best_and_one_that_is_tried_again_begins_a
 
 def test_what_had_ended_before_a_sweep_was_resumed_is_not_told_again() -> None:
     known = [ended(0, val_loss=2.0), trial(1, "paused", waits=True)]
-    new = [ended(2, val_loss=3.0)]
-    trials = [one.data | {"losses": [2.5, 2.0]} for one in (*known, *new)]
+    new = ended(2, val_loss=3.0)
     text = StringIO()
     console = Console(file=text, width=200)
     watched = Watched("s", SweepSpec(), Lines(console), told={("r0", False), ("r1", True)})
-    watched.hear(Event("snapshot", {"trials": trials, "status": status("running").data}, ""))
-    watched.hear(trial(1, "running"))
+    for event in (*known, new, status("running"), trial(1, "running")):
+        watched.hear(event)
     watched.hear(ended(1, val_loss=1.0))
     told = [line.partition(" ")[2][:12] for line in text.getvalue().splitlines()]
     assert told == ["s/2 complete", "s/1 complete"]

@@ -1,10 +1,11 @@
-"""Streams of events: a snapshot, then what happens; whoever comes back begins with a snapshot."""
+"""Streams of events: how all stands, then what changes; who comes back is told all again."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
 import threading
 from collections import Counter
@@ -28,7 +29,7 @@ from lstm_sweep.search.service.events import (
     SweepView,
     TrialView,
     events_between,
-    snapshot,
+    in_parts,
 )
 from lstm_sweep.search.service.routes import sweeps as route
 from lstm_sweep.search.service.settings import Limits, Role
@@ -87,14 +88,17 @@ def text_of(place: Place, last_id: str = "", **more: str) -> tuple[int, str]:
         return answer.status_code, answer.text
 
 
-def test_a_stream_is_a_snapshot_and_the_end_whatever_id_a_client_sends(place: Place) -> None:
+#: what is told at first of a sweep of three trials
+BEGIN = ["trial", "trial", "trial", "status"]
+
+
+def test_a_stream_is_how_all_stands_and_the_end_whatever_id_a_client_sends(place: Place) -> None:
     for last_id in ("", "1;0-999999;", "2;eJzLBAAAagBq", "0-0", f"a-{'9' * 60}", "-", "x"):
         status, text = text_of(place, last_id)
         told = list(parsed(text.split("\n")))
-        assert (status, [one.name for one in told]) == (200, ["snapshot", "end"])
-        data = told[0].data
-        assert [len(one["losses"]) for one in data["trials"]] == [2, 2, 2]
-        assert data["status"]["state"] == "finished"
+        assert (status, [one.name for one in told]) == (200, [*BEGIN, "end"])
+        assert [len(one.data["losses"]) for one in told[:3]] == [2, 2, 2]
+        assert told[3].data["state"] == "finished"
     assert text_of(place, "x" * 100)[0] == 422
     assert text_of(place, told[-1].id) == (204, "")
 
@@ -121,27 +125,26 @@ def test_what_happens_is_told_to_all_who_listen(
         failing.append("it does not answer")  # once, and is asked again
         store.log(run_id, tags={Tag.STATE: "finished"})
         for told in await asyncio.wait_for(asyncio.gather(*both), 60):
-            assert [one.name for one in told] == ["snapshot", "status", "end"]
+            assert [one.name for one in told] == [*BEGIN, "status", "end"]
         assert feeds.listeners == 0
-        assert [one.name for one in await listen(feeds)] == ["snapshot", "end"]
+        assert [one.name for one in await listen(feeds)] == [*BEGIN, "end"]
 
     asyncio.run(run())
 
 
-def test_rounds_come_before_the_end_of_a_trial_and_anew_with_each_attempt(place: Place) -> None:
+def test_a_trial_is_told_again_once_it_has_changed(place: Place) -> None:
     store = MlflowStore(place.service.settings.store)
     ended = reader.trials(store, "s")[0]
     running = dataclasses.replace(ended, ended=None, status="RUNNING")
-    again = dataclasses.replace(running, attempt=running.attempt + 1)
+    again = dataclasses.replace(running, attempt=running.attempt + 1, run_id="another")
     told, before = list[list[str]](), view_of(0)
     for record in (running, running, ended, ended, again):
         had = before.trials.get(0)
         now = dataclasses.replace(before, trials={0: module._seen(store, record, had)})
         events = read([event + b"\n" for event in events_between(before, now)])
         before = now
-        told.append([f"{e.name} {e.data.get('state', e.data.get('round'))}" for e in events])
-    anew = ["trial running", "round 1", "round 2"]
-    assert told == [anew, [], ["trial ended"], [], anew]
+        told.append([f"{e.name} {e.data['state']} {len(e.data['losses'])}" for e in events])
+    assert told == [["trial running 2"], [], ["trial ended 2"], [], ["trial running 0"]]
 
 
 class Broken(Connection):
@@ -169,10 +172,7 @@ class Lines(list[bytes]):
         self.status = status
 
 
-def test_wherever_a_stream_breaks_each_round_and_each_end_is_told_once(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PART_BYTES", 1)  # a snapshot has a part for each trial
+def test_wherever_a_stream_breaks_each_round_and_each_end_is_told_once(place: Place) -> None:
     whole = text_of(place)[1].count("\n")
     for lines in range(0, whole + 1, 5):
         text = StringIO()
@@ -184,18 +184,19 @@ def test_wherever_a_stream_breaks_each_round_and_each_end_is_told_once(
         assert (lines, found, event.name) == (lines, ALL, "end")
 
 
+TRIAL = TrialView((), module._event("trial", {"config": "x" * 500}))
+
+
 def view_of(trials: int, run_id: str = "r") -> SweepView:
-    written = json.dumps({"config": "x" * 500}).encode()
-    trial = TrialView((), 1, "running", {}, (), written)
-    return SweepView(dict.fromkeys(range(trials), trial), {"run_id": run_id, "state": "x"}, True)
+    return SweepView(dict.fromkeys(range(trials), TRIAL), {"run_id": run_id, "state": "x"}, True)
 
 
-def test_a_snapshot_of_a_large_sweep_comes_in_bounded_parts_of_which_the_last_has_an_id() -> None:
-    parts = list(snapshot(view_of(5_000)))
-    assert len(parts) > 10 and max(map(len, parts)) < 2 * module.PART_BYTES
+def test_a_large_sweep_is_told_in_bounded_parts_each_event_with_a_number() -> None:
+    parts = list(in_parts(events_between(None, view_of(5_000)), itertools.count(1)))
+    assert 10 < len(parts) < 100 and max(map(len, parts)) < 2 * module.PART_BYTES
     told = read(parts)
-    assert sum(len(one.data["trials"]) for one in told) == 5_000
-    assert [one.id for one in told] == [*[""] * (len(told) - 1), "0"]
+    assert [one.id for one in told] == [str(number) for number in range(1, 5_002)]
+    assert told[-1].name == "status"
 
 
 class Looks(list[SweepView]):
@@ -213,7 +214,7 @@ def test_a_stream_of_a_sweep_that_is_deleted_or_another_one_by_now_ends(
 ) -> None:
     monkeypatch.setattr(module, "look", Looks([view_of(1), *then]))
     told = asyncio.run(asyncio.wait_for(listen(feeds_of(place)), 30))
-    assert [one.name for one in told] == ["snapshot"]
+    assert [one.name for one in told] == ["trial", "status"]
 
 
 def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
@@ -234,7 +235,7 @@ def test_streams_end_when_the_service_does_and_when_a_login_is_gone(
         assert next(answers, None) is None
         feeds.closing = True
         told = [part async for part in feeds.stream("s", view, allowed)]
-        assert [one.name for one in read(told)] == ["snapshot"]
+        assert [one.name for one in read(told)] == ["trial", "status"]
         with pytest.raises(ProblemError):
             await feeds.open("s")
 
