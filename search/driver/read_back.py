@@ -327,20 +327,22 @@ def importance(found: Findings) -> dict[str, float]:
     if the trials are too few.
     """
     worst = max(found.baselines.values(), default=math.inf)
-    rows = [
-        [min(math.inf if one.best_loss is None else one.best_loss, worst)]
-        + [axis.place(one.hyperparameters.get(axis.name), 0.0, 1.0) for axis in found.axes]
-        for one in found.trials
-        if one.phase is not Phase.CONFIRM and one.ended and not one.ended.outcome.is_accident
-    ]
-    known = [row for row in rows if None not in row and row[0] != math.inf]
-    if len(known) < FEWEST_TRIALS or not found.axes:
+    places, losses = list[list[float | None]](), list[float]()
+    for one in found.trials:
+        if one.phase is Phase.CONFIRM or one.ended is None or one.ended.outcome.is_accident:
+            continue
+        loss = min(math.inf if one.best_loss is None else one.best_loss, worst)
+        row = [axis.place(one.hyperparameters.get(axis.name), 0.0, 1.0) for axis in found.axes]
+        if None not in row and math.isfinite(loss):
+            places.append(row)
+            losses.append(loss)
+    if len(losses) < FEWEST_TRIALS or not found.axes:
         return {}
     with restored("KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK"):  # the import sets them
         from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=0, n_jobs=1)
-    forest.fit([row[1:] for row in known], [row[0] for row in known])
+    forest.fit(places, losses)
     shares = zip((axis.name for axis in found.axes), forest.feature_importances_, strict=True)
     return {name: float(share) for name, share in sorted(shares, key=lambda item: -item[1])}
 
