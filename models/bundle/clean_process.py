@@ -34,29 +34,17 @@ given = list(np.load(sys.argv[2]).values())
 made = model.serve(given if len(given) > 1 else given[0])
 np.savez(sys.argv[3], *[part.numpy() for part in tf.nest.flatten(made)])
 """,
-    # logits of whole windows, milliseconds, and logits of the step that is fed symbol by symbol
+    # logits of whole windows, and logits of the step that is fed symbol by symbol
     "onnx": """
-import os, sys, time, numpy as np, onnxruntime
+import os, sys, numpy as np, onnxruntime
 given = list(np.load(sys.argv[2]).values())
 def opened(name):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(sys.argv[1] + "/" + name, options, ["CPUExecutionProvider"])
-def shortest(call):
-    call()
-    times, end = [], time.perf_counter() + 0.5
-    while not times or (len(times) < 20 and time.perf_counter() < end):
-        began = time.perf_counter()
-        call()
-        times.append(1000 * (time.perf_counter() - began))
-    return min(times)
 whole = opened("model.onnx")
-def predicted(rows=None):
-    names = [one.name for one in whole.get_inputs()]
-    return whole.run(["logits"], {name: array[:rows] for name, array in zip(names, given)})
-[logits] = predicted()
-times = [shortest(lambda: predicted(1)), shortest(predicted)]
-made = [logits]
+names = [one.name for one in whole.get_inputs()]
+made = whole.run(["logits"], dict(zip(names, given)))
 if os.path.exists(sys.argv[1] + "/step.onnx"):
     step = opened("step.onnx")
     [windows] = given
@@ -65,9 +53,7 @@ if os.path.exists(sys.argv[1] + "/step.onnx"):
     for symbols in windows.T[:, :, None]:
         logits, h, c = step.run(None, {"symbols": symbols, "h": h, "c": c})
     made.append(logits[:, -1])
-    one = {"symbols": windows[:1, :1], "h": h[:, :1], "c": c[:, :1]}
-    times.append(shortest(lambda: step.run(None, one)))
-np.savez(sys.argv[3], made[0], np.array(times), *made[1:])
+np.savez(sys.argv[3], *made)
 """,
     # logits after the last of codes `[rows, time]`, which are read one by one as the README says
     "by_symbol": f"""

@@ -7,7 +7,6 @@ operators of ONNX, so that any runtime computes them; neither TensorFlow nor a c
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -249,53 +248,27 @@ def _ordered(kernel: Floats) -> Floats:
     return np.concatenate([gates[gate].T for gate in GATES])
 
 
-#: a call is timed again until it has been made so often, or for so many seconds
-MOST_CALLS, TIMED_S = 20, 0.5
-
-#: of one file: `bytes`, `max_difference`, the largest difference of a logit to the Keras network,
-#: and the shortest of several calls with one thread, in milliseconds: `window_ms` for one window,
-#: `windows_ms` for all that were compared, `symbol_ms` for one symbol more of one sequence
+#: of one file: `bytes`, and `max_difference`, the largest of a logit to the Keras network
 Measured = dict[str, Any]
 
 
 def check(
     predict: Callable[[list[NDArray[Any]]], Any], folder: Path, inputs: Sequence[NDArray[Any]]
 ) -> dict[str, Measured]:
-    """Compare and time the files of a bundle, in a clean process with ONNX Runtime.
+    """Compare the files of a bundle, in a clean process with ONNX Runtime.
 
     `predict` is the Keras network, `inputs` has an array for each of its inputs. What is found is
     what `export --json` prints.
     """
-
-    def predicted(count: int | None = None) -> Any:
-        return predict([array[:count] for array in inputs])
-
-    expected = np.asarray(predicted())
-    one, every = shortest(lambda: predicted(1)), shortest(predicted)
-    whole, times, *step = clean_process.outputs(folder, "onnx", inputs)
-    found: dict[str, Measured] = {
-        MODEL: {"max_difference": 0.0, "window_ms": one, "windows_ms": every},
-        WINDOWS: {"max_difference": whole, "window_ms": times[0], "windows_ms": times[1]},
+    expected = np.asarray(predict([*inputs]))
+    made = clean_process.outputs(folder, "onnx", inputs)
+    return {
+        name: {
+            "bytes": (folder / name).stat().st_size,
+            "max_difference": float(np.abs(logits - expected).max()),
+        }
+        for name, logits in zip((MODEL, WINDOWS, STEP), (expected, *made), strict=False)
     }
-    if step:
-        found[STEP] = {"max_difference": step[0], "symbol_ms": times[2]}
-    for name, measured in found.items():
-        if name != MODEL:
-            measured["max_difference"] = float(np.abs(measured["max_difference"] - expected).max())
-        times_ms = {key: round(float(measured[key]), 4) for key in measured if key.endswith("_ms")}
-        found[name] = {"bytes": (folder / name).stat().st_size} | measured | times_ms
-    return found
-
-
-def shortest(call: Callable[[], object]) -> float:
-    """Milliseconds of the shortest of several calls, after a first one."""
-    call()
-    times, end = list[float](), time.perf_counter() + TIMED_S
-    while not times or (len(times) < MOST_CALLS and time.perf_counter() < end):
-        began = time.perf_counter()
-        call()
-        times.append(1000 * (time.perf_counter() - began))
-    return min(times)
 
 
 def add(
@@ -324,17 +297,14 @@ def _readme(found: Mapping[str, Measured], compared: int, content: Bundle) -> st
         step = STEP_TEXT + config.carried * HEAD_TEXT if STEP in found else BOTH_WAYS_TEXT
     predict = f'session.run(["logits"], {named})[0]'
     program = program_of(config, content.alphabet, load, predict)
-    table = "\n".join(_row(name, one) for name, one in found.items())
+    table = "\n".join(
+        f"| `{name}` | {one['bytes']:,} | {one['max_difference']:.2g} |"
+        for name, one in found.items()
+    )
     return TEMPLATE.format(
-        compared=compared, rows=rows, row=rows[:-1], given=given, step=step, table=table,
+        compared=compared, rows=rows, given=given, step=step, table=table,
         program=program, file=WINDOWS,
     )  # fmt: skip
-
-
-def _row(name: str, one: Measured) -> str:
-    times = [one.get(f"{kind}_ms") for kind in ("window", "windows", "symbol")]
-    cells = ["-" if value is None else f"{value:.3g}" for value in times]
-    return f"| `{name}` | {one['bytes']:,} | {' | '.join(cells)} | {one['max_difference']:.2g} |"
 
 
 STEP_TEXT = """\
@@ -352,11 +322,10 @@ TEMPLATE = """
 
 `{file}` has the {given} and the output `logits` of `model.keras`. {step}
 
-Compared with Keras on {compared} {rows} of the test data; milliseconds with one thread of the CPU \
-that exported it:
+Compared with Keras on {compared} {rows} of the test data:
 
-| file | bytes | a {row} | {compared} {rows} | a symbol more | largest difference of a logit |
-| --- | --- | --- | --- | --- | --- |
+| file | bytes | largest difference of a logit |
+| --- | --- | --- |
 {table}
 
 It needs ONNX Runtime and NumPy alone. Run this in this folder:
