@@ -392,25 +392,13 @@ class SweepSpec:
         return TEMPLATE if self.template else self.task
 
     def source(self) -> Source:
-        ends = self.ends is not False
-        return Source(
-            data=self.data,
-            symbols=self.symbols,
-            split=self.split,
-            ends=ends,
-            session_by=self.session_by,
-            header=self.header,
-            templates=self.templates,
-            template_settings=self.template_settings,
-            vocabulary=self.vocabulary,
-            lower_case=self.lower_case,
-            label=self.label,
-            text=self.text,
-            group=self.group,
-            labels=self.labels,
-            pretrained=self.pretrained,
-            seed=self.targets_seed,
-        )
+        same = self._same_as(Source) | {"ends": self.ends is not False, "seed": self.targets_seed}
+        return Source(**same)
+
+    def _same_as(self, other: type) -> dict[str, Any]:
+        """The fields that another dataclass has by the same names."""
+        names = [field.name for field in dataclasses.fields(other)]
+        return {name: getattr(self, name) for name in names if name in OPTIONS}
 
     def rule(self) -> SizeRule:
         return SizeRule(self.size_low, self.size_high)
@@ -426,20 +414,14 @@ class SweepSpec:
         return self.rounds_per_epoch if isinstance(self.rounds_per_epoch, int) else 1
 
     def plan(self) -> Plan:
-        return Plan(
-            algorithm=self.algo,
-            seed=self.seed,
-            trials=UNLIMITED if self.trials is None else self.trials,
-            seconds=None if self.minutes is None else 60 * self.minutes,
-            ladder=self.ladder,
-            halving=self.halving,
-            prior=self.prior,
+        other = {
+            "algorithm": self.algo,
+            "trials": UNLIMITED if self.trials is None else self.trials,
+            "seconds": None if self.minutes is None else 60 * self.minutes,
             # a template that is ended early returns no loss
-            early_stopping=0 if self.template else self.early_stopping,
-            patience=self.patience,
-            confirm_configs=self.confirm_configs,
-            confirm_seeds=self.confirm_seeds,
-        )
+            "early_stopping": 0 if self.template else self.early_stopping,
+        }
+        return Plan(**self._same_as(Plan) | other)
 
     def to_dict(self) -> dict[str, Any]:
         written = {
