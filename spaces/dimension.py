@@ -221,8 +221,6 @@ class CorpusFacts:
     symbols: int
     #: by how many symbols before it an n-gram model predicts the next one best
     order: Callable[[], int] = lambda: 1
-    #: whether layers of so many units suit the corpus and the time of the sweep
-    has_room: Callable[[int], bool] = lambda units: False
     #: of labelled sequences, their number of symbols at equally spaced quantiles, ascending
     lengths: tuple[int, ...] = ()
 
@@ -244,15 +242,11 @@ class ByCorpus(Dimension):
 
 @dataclass(frozen=True)
 class RangeByCorpus(ByCorpus, Range):
-    """A range that depends on the corpus.
+    """Lengths of windows, which depend on the corpus.
 
-    Sizes of layers go up to `most` units where there is room for so many. Windows, whose `most` is
-    0, go by ones in a small corpus, from as many symbols on as an n-gram model needs: of few
-    symbols a network learns what is chance in them, the more the longer its windows are
-    (docs/results.md).
+    They go by ones in a small one, from as many symbols on as an n-gram model needs: of few symbols
+    a network learns what is chance in them, the more the longer its windows are (docs/results.md).
     """
-
-    most: int = 0
 
     @property
     def usual(self) -> Range:
@@ -262,18 +256,13 @@ class RangeByCorpus(ByCorpus, Range):
         return self.usual.between(low, high)
 
     def settled(self, facts: CorpusFacts) -> Range:
-        if self.most:
-            return self._other(0) if facts.has_room(self.most) else self.usual
-        return self._other(facts.order()) if facts.symbols < SMALL_CORPUS else self.usual
+        return self._short(facts.order()) if facts.symbols < SMALL_CORPUS else self.usual
 
     def may_be(self, other: Dimension | None) -> bool:
-        also = isinstance(other, Range) and other == self._other(other.low)
+        also = isinstance(other, Range) and other == self._short(other.low)
         return also or other in (self, self.usual)
 
-    def _other(self, low: float) -> Range:
-        """What it becomes: wide, or of windows from `low` on."""
-        if self.most:
-            return replace(self.usual, high=self.most)
+    def _short(self, low: float) -> Range:
         return replace(self.usual, low=min(low, self.low), step=1)
 
 
@@ -317,12 +306,12 @@ def rounded_up(length: int) -> int:
 
 
 #: what `auto` stands for, by field
-BY_CORPUS: Mapping[str, ByCorpus] = {
-    "layer_size": RangeByCorpus("layer_size", 32, 512, step=16, log=True, most=1024),
+BY_CORPUS: Mapping[str, Dimension] = {
+    "layer_size": Range("layer_size", 32, 512, step=16, log=True),
     "sequence_length": RangeByCorpus("sequence_length", 20, 160, step=10, log=True),
 }
 #: the same in a space of networks that predict classes
-CLASS_BY_CORPUS: Mapping[str, ByCorpus] = {
+CLASS_BY_CORPUS: Mapping[str, Dimension] = {
     **BY_CORPUS,
     "sequence_length": ListedByLengths("sequence_length", (100, 200, 400)),
     "keep": ListedByLengths("keep", ("head", "tail", "both")),

@@ -200,22 +200,7 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
             admits=admits,
         )
 
-    def has_room(units: int) -> bool:
-        found = round_size(spec.space)
-        size = DataSize(
-            symbols,
-            alphabet,
-            found.targets,
-            found.rounds_per_epoch,
-            validation=len(corpus.validation),
-            adjacent=adjacent,
-        )
-        seconds = None if spec.minutes is None else 60 * spec.minutes
-        suits = admits_all if spec.size_rule == "off" else fits
-        return lstm_problem.has_room(units, spec.space, size, seconds, suits)
-
-    facts = CorpusFacts(symbols, lambda: baselines.best_order(corpus), has_room)
-    space = spec.space.settled(facts)
+    space = spec.space.settled(CorpusFacts(symbols, lambda: baselines.best_order(corpus)))
     if space is not spec.space:
         spec = dataclasses.replace(spec, space=space)
     _check_rounds(spec, DataSize(symbols, alphabet, 0))

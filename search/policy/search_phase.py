@@ -10,7 +10,6 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.search.policy.confirmation import is_complete
 from lstm_sweep.search.policy.halving import Extrapolation, Halving, rungs
 from lstm_sweep.search.policy.ladder import BestRate
-from lstm_sweep.search.policy.lstm_problem import MOST_OF_TIME
 from lstm_sweep.search.policy.problem import (
     Costs,
     LargeNetwork,
@@ -80,8 +79,9 @@ def _line(one: Trial) -> str:
     )
 
 
-#: share of the time of all slots that a large network may take before it is compared
-MOST_OF_SLOTS = 0.2
+#: shares of the time of all slots, and of that of a sweep, that a large network may take before it
+#: is compared
+MOST_OF_SLOTS, MOST_OF_TIME = 0.2, 0.4
 
 
 class LargeOpening:

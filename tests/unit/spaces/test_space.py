@@ -168,12 +168,8 @@ LONG_WINDOWS = Range("sequence_length", 20, 160, step=10, log=True)
 SHORT_WINDOWS = Range("sequence_length", 3, 160, step=1, log=True)
 
 
-USUAL_LAYERS = Range("layer_size", 32, 512, step=16, log=True)
-WIDE_LAYERS = Range("layer_size", 32, 1024, step=16, log=True)
-
-
-def of(symbols: int, *, room: bool = False) -> CorpusFacts:
-    return CorpusFacts(symbols, lambda: 3, lambda units: room and units == 1024)
+def of(symbols: int) -> CorpusFacts:
+    return CorpusFacts(symbols, lambda: 3)
 
 
 @pytest.mark.parametrize(
@@ -191,23 +187,14 @@ def test_the_default_space_has_short_windows_for_small_corpora_only(
     assert settled.settled(of(5)) is settled, "a space that is settled stays as it is"
 
 
-@pytest.mark.parametrize(("room", "sizes"), [(False, USUAL_LAYERS), (True, WIDE_LAYERS)])
-def test_the_default_space_has_large_layers_where_there_is_room(room: bool, sizes: Range) -> None:
-    settled = DEFAULT.settled(of(SMALL_CORPUS, room=room))
-    assert settled["layer_size"] == sizes
-    assert type(settled["layer_size"]) is Range
-    assert settled["sequence_length"] == LONG_WINDOWS
-
-
-@pytest.mark.parametrize(
-    ("field", "usual"), [("sequence_length", LONG_WINDOWS), ("layer_size", USUAL_LAYERS)]
-)
-def test_until_the_corpus_is_known_it_is_auto_as_users_write_it(field: str, usual: Range) -> None:
-    assert DEFAULT.describe()[field] == "auto"
+def test_until_the_corpus_is_known_it_is_auto_as_users_write_it() -> None:
+    windows = DEFAULT["sequence_length"]
+    assert DEFAULT.describe()["sequence_length"] == "auto"
     assert from_mapping(DEFAULT.describe(), "file").describe() == DEFAULT.describe()
-    assert parse_dimension(field, " auto", "here") == DEFAULT[field]
-    assert DEFAULT[field].values() == usual.values()
-    assert DEFAULT[field].between(35, 80) == usual.between(35, 80)
+    assert parse_dimension("sequence_length", " auto", "here") == windows
+    assert parse_dimension("layer_size", "auto", "here") == DEFAULT["layer_size"]
+    assert windows.values() == LONG_WINDOWS.values()
+    assert windows.between(35, 80) == LONG_WINDOWS.between(35, 80)
 
 
 def test_what_the_user_names_does_not_depend_on_the_corpus() -> None:
@@ -220,22 +207,20 @@ def test_what_the_user_names_does_not_depend_on_the_corpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "other", "may"),
+    ("other", "may"),
     [
-        ("sequence_length", LONG_WINDOWS, True),
-        ("sequence_length", SHORT_WINDOWS, True),
-        ("sequence_length", DEFAULT["sequence_length"], True),
-        ("sequence_length", Range("sequence_length", 3, 150, step=1, log=True), False),
-        ("sequence_length", Listed("sequence_length", (30, 40)), False),
-        ("sequence_length", None, False),
-        ("layer_size", USUAL_LAYERS, True),
-        ("layer_size", Range("layer_size", 32, 768, step=16, log=True), False),
+        (LONG_WINDOWS, True),
+        (SHORT_WINDOWS, True),
+        (DEFAULT["sequence_length"], True),
+        (Range("sequence_length", 3, 150, step=1, log=True), False),
+        (Listed("sequence_length", (30, 40)), False),
+        (None, False),
     ],
 )
 def test_what_it_may_have_become_is_told_from_other_values(
-    field: str, other: Dimension | None, may: bool
+    other: Dimension | None, may: bool
 ) -> None:
-    default = DEFAULT[field]
+    default = DEFAULT["sequence_length"]
     assert isinstance(default, ByCorpus) and default.may_be(other) is may
 
 

@@ -27,7 +27,6 @@ from lstm_sweep.search.policy.lstm_problem import (
     FEWEST_APART,
     FEWEST_TARGETS,
     LARGE_CORPUS,
-    MOST_OF_TIME,
     MOST_TARGETS,
     REPORT_S,
     USUAL_S,
@@ -35,11 +34,9 @@ from lstm_sweep.search.policy.lstm_problem import (
     cheapest_network,
     fewest_steps,
     fitting_round_size,
-    has_room,
     lstm_problem,
     most_overhead,
     rate_share,
-    rounds_to_read,
     usual_network,
 )
 from lstm_sweep.search.policy.problem import Admits, LargeNetwork, admits_all
@@ -47,7 +44,6 @@ from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Phase, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import SMALL_CORPUS, CorpusFacts, Listed, Range
-from lstm_sweep.spaces.presets import DEFAULT
 from lstm_sweep.spaces.space import Space, with_settings
 from tests.simulated import Simulation
 from tests.unit.search.policy.player import SPACE, Curve, each_slots, play, usual
@@ -365,29 +361,6 @@ def test_the_search_is_not_over_while_it_may_still_become_the_best() -> None:
     again = played.of(Phase.CONFIRM)
     assert again and min(one.began for one in again) >= large.began + large.seconds
     assert {one.config for one in again} == {large.config}
-
-
-SIZE = DataSize(27_000_000, 100, 4_000, 99, adjacent=24)
-
-
-def network(units: int) -> TrialConfig:
-    """The usual network with two layers of so many units."""
-    return usual_network(DEFAULT, admits_all).evolve(layers=2, layer_size=units)
-
-
-def least_seconds(units: int) -> float:
-    """Seconds of a sweep in which the usual network with two layers of so many units has room."""
-    large = network(units)
-    return rounds_to_read(large, SIZE) * prior_seconds(large, SIZE) / MOST_OF_TIME
-
-
-@pytest.mark.parametrize("units", [512, 1024])
-def test_there_is_room_where_there_is_time_to_read_enough(units: int) -> None:
-    least = least_seconds(units)
-    assert has_room(units, DEFAULT, SIZE, 1.01 * least, admits_all)
-    assert not has_room(units, DEFAULT, SIZE, 0.99 * least, admits_all)
-    assert not has_room(units, DEFAULT, SIZE, None, admits_all)
-    assert not has_room(units, DEFAULT, SIZE, 2 * least, lambda config: False)
 
 
 @pytest.mark.parametrize(
