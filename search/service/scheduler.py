@@ -175,11 +175,15 @@ class Turns:
                 given.append(list(zip(line, shares, strict=True)))
                 used[user[0]] += share
             higher = [one for one in jobs if one.priority > priority]
-            rivals = higher if higher and used.total() == before else jobs
+            is_beaten = bool(higher) and used.total() == before
+            why = _crowd(higher if is_beaten else jobs, slots, is_beaten=is_beaten)
             for one_of_each in itertools.zip_longest(*given):  # the first of each user, and so on
                 for one, share in filter(None, one_of_each):
-                    full = used[one.owner] >= most
-                    found.append(Quota(one.run_id, share, _why(one, share, rivals, slots, full)))
+                    full = slots and used[one.owner] >= most
+                    so = f"user {one.owner} has as many slots as one user may" if full else why
+                    said = f"has {share} of {one.wanted} slots" if share else "waits"
+                    text = f"{said}: {so}" if share < one.wanted else ""
+                    found.append(Quota(one.run_id, share, text))
         return found
 
 
@@ -209,21 +213,15 @@ def _in_turn(keys: Iterable[Key], claims: Mapping[Key, Claim], now: float) -> li
     return sorted(keys, key=place)
 
 
-def _why(one: QueuedJob, share: int, rivals: Sequence[QueuedJob], slots: int, full: bool) -> str:
-    """Why a job has no more; `rivals` share the slots with it, or come before it."""
-    if share >= one.wanted:
-        return ""
-    count, users = len(rivals), len({other.owner for other in rivals})
-    kinds = "sweeps and reruns" if any(other.is_rerun for other in rivals) else "sweeps"
+def _crowd(rivals: Sequence[QueuedJob], slots: int, *, is_beaten: bool) -> str:
+    """Why a job has no more: who shares the slots with it, or comes before it."""
+    count, users = len(rivals), len({one.owner for one in rivals})
+    kinds = "sweeps and reruns" if any(one.is_rerun for one in rivals) else "sweeps"
     some = "1 slot" if slots == 1 else f"{slots} slots"
     if slots == 0:
-        why = "there is no slot"
-    elif full:
-        why = f"user {one.owner} has as many slots as one user may"
-    elif one not in rivals:
-        why = f"{count} {'sweep has' if count == 1 else f'{kinds} have'} a higher priority"
-    elif count > 1:
-        why = f"{count} {kinds}{f' of {users} users' if users > 1 else ''} share {some}"
-    else:
-        why = f"there {'is' if slots == 1 else 'are'} {some}"
-    return f"has {share} of {one.wanted} slots: {why}" if share else f"waits: {why}"
+        return "there is no slot"
+    if is_beaten:
+        return f"{count} {'sweep has' if count == 1 else f'{kinds} have'} a higher priority"
+    if count > 1:
+        return f"{count} {kinds}{f' of {users} users' if users > 1 else ''} share {some}"
+    return f"there {'is' if slots == 1 else 'are'} {some}"
