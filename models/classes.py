@@ -64,6 +64,24 @@ def score(
     }
 
 
+def averaged(logits: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    """Logits of the mean of the probabilities that several networks give the same sequences."""
+    logs = [log_softmax(one) for one in logits]
+    return logits[0] if len(logs) == 1 else np.logaddexp.reduce(logs) - math.log(len(logs))
+
+
+def chosen(logits: Sequence[NDArray[np.floating]], labels: Labels) -> list[int]:
+    """Which networks are averaged: the first, and each further one that lowers the log loss."""
+    numbers = [0]
+    for number in range(1, len(logits)):
+        without, with_it = (
+            log_losses(averaged([logits[k] for k in some]), labels).mean()
+            for some in (numbers, [*numbers, number])
+        )
+        numbers += [number] if with_it < without else []
+    return numbers
+
+
 def temperature_of(logits: NDArray[np.floating], labels: Labels) -> float:
     """What logits are to be divided by for the lowest log loss (temperature scaling).
 

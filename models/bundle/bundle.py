@@ -41,6 +41,8 @@ CALIBRATION, CLASSES = "calibration.json", "classes.json"
 JSON_BYTES, WEIGHT_BYTES = 1 << 26, 4
 #: numbers that a classifier says of validation sequences, at most, which a bundle keeps
 MOST_NUMBERS = 1 << 20
+#: trials whose networks are averaged, at most
+MOST_AVERAGED = 10
 #: limits of a temperature, and of a logit
 TEMPERATURES, LARGEST_LOGIT = (0.01, 100), 1e6
 
@@ -55,6 +57,8 @@ class Classes:
     #: `<float64>[sequences, classes]`, and the true class of each, `<int64>[sequences]`
     logits: NDArray[np.float64]
     labels: NDArray[np.int64]
+    #: trials of one config whose probabilities are averaged; none: there is one network
+    averaged: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count, sequences = len(self.names), len(self.labels)
@@ -98,7 +102,8 @@ class Classes:
         logits = [[float(f"{logit:.6g}") for logit in row] for row in self.logits.tolist()]
         validation = {"labels": self.labels.tolist(), "logits": logits}
         return {
-            "names": [*self.names], "temperature": self.temperature, "validation": validation,
+            "names": [*self.names], "temperature": self.temperature, "averaged": [*self.averaged],
+            "validation": validation,
         }  # fmt: skip
 
     @classmethod
@@ -115,7 +120,12 @@ class Classes:
             logits = np.array(given["logits"], np.float64).reshape(len(labels), -1)
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise InputError(f"validation: {cut(str(error))}, expected labels and logits") from None
-        return cls(tuple(names), float(temperature), logits, labels)
+        averaged = values.get("averaged", [])
+        if not isinstance(averaged, list) or len(averaged) > MOST_AVERAGED:
+            raise InputError(
+                f"averaged is {shown(averaged)}, expected a list of {MOST_AVERAGED} trials at most"
+            )
+        return cls(tuple(names), float(temperature), logits, labels, tuple(map(str, averaged)))
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,13 @@ class Bundle:
     calibration: Calibration | None = None
     #: of a classifier; None: it predicts symbols
     classes: Classes | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int | None, int]:
+        """Of the alphabet, classes if there are some, and networks that are averaged."""
+        classes = self.classes
+        averaged = len(classes.averaged) if classes else 0
+        return len(self.alphabet), classes.count if classes else None, max(1, averaged)
 
 
 @dataclass(frozen=True)
@@ -219,9 +236,10 @@ def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
             content = _read_json(folder / CALIBRATION)
             with _named(CALIBRATION):
                 calibration = Calibration.from_dict(content, len(alphabet))
-        check_size(folder / MODEL, config, len(alphabet), classes.count if classes else None)
-    trial = str(metrics.get("trial", ""))
-    return folder, Bundle(trial, config, alphabet, metrics, calibration, classes)
+        trial = str(metrics.get("trial", ""))
+        bundle = Bundle(trial, config, alphabet, metrics, calibration, classes)
+        check_size(folder / MODEL, config, *bundle.sizes)
+    return folder, bundle
 
 
 def _folder(given: str) -> Path:
@@ -247,10 +265,10 @@ def _named(where: str) -> Iterator[None]:
 
 
 def check_size(
-    file: Path, config: TrialConfig, alphabet_size: int, classes: int | None = None
+    file: Path, config: TrialConfig, alphabet_size: int, classes: int | None = None, count: int = 1
 ) -> None:
-    """Refuse a file that is too small for the weights of the network that a config describes."""
-    needed = WEIGHT_BYTES * parameters(config, alphabet_size, classes)
+    """Refuse a file that is too small for the weights of so many networks of a config."""
+    needed = count * WEIGHT_BYTES * parameters(config, alphabet_size, classes)
     size = _stored_bytes(file)
     if size < needed:
         raise InputError(
@@ -333,8 +351,7 @@ def predictor(folder: Path, bundle: Bundle) -> Program:
     from lstm_sweep.models.network.program import program_of
 
     backend.run_operations_alone()
-    classes = bundle.classes.count if bundle.classes else None
-    networks = networks_of(folder / MODEL, bundle.config, len(bundle.alphabet), classes)
+    networks = networks_of(folder / MODEL, bundle.config, *bundle.sizes)
     return program_of(networks, bundle.config, seed=0)
 
 
@@ -380,9 +397,9 @@ def _check_finite(file: Path, weights: Sequence[NDArray[Any]]) -> None:
 
 
 def networks_of(
-    file: Path, config: TrialConfig, alphabet_size: int, classes: int | None = None
+    file: Path, config: TrialConfig, alphabet_size: int, classes: int | None = None, count: int = 1
 ) -> Networks:
-    """Networks with the weights of a file.
+    """Networks with the weights of a file; of classes the average of so many.
 
     They are built from the config, and of the file only weights are read: nothing in it can name
     code.
@@ -392,7 +409,9 @@ def networks_of(
     # nothing is trained, so there are no averages beside the weights
     config = config.evolve(averaging="off")
     if isinstance(config, ClassConfig):
-        networks = classifier.build_classifier(config, alphabet_size, classes or 0)
+        sizes = alphabet_size, classes or 0
+        members = [classifier.build_classifier(config, *sizes) for _ in range(count)]
+        networks = classifier.averaged(members)
     else:
         networks = lstm.build(config, alphabet_size)
     try:

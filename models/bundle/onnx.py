@@ -38,17 +38,46 @@ def write(model: Any, config: TrialConfig, alphabet: int, folder: Path) -> list[
     """Write the ONNX files of a Keras network to a folder; return their names."""
     import onnx
 
-    arrays = _arrays(model, config)
-    if (size := sum(array.nbytes for array in arrays)) > MOST_BYTES:
+    if (size := sum(array.nbytes for array in model.get_weights())) > MOST_BYTES:
         raise InputError(f"its weights have {size:,} bytes, an ONNX file at most {MOST_BYTES:,}")
-    graph = _Graph(arrays, config, alphabet)
-    pooling = config.pooling if isinstance(config, ClassConfig) else None
-    made = graph.of_sequences(pooling) if pooling else graph.of_windows()
-    onnx.save(_model(made), folder / WINDOWS)
-    if pooling or config.direction == "bi":
+    members = [one for one in model.layers if hasattr(one, "get_layer")] or [model]
+    graphs = [_Graph(_arrays(one, config), config, alphabet) for one in members]
+    if isinstance(config, ClassConfig):
+        made = [graph.of_sequences(config.pooling) for graph in graphs]
+        onnx.save(_model(_averaged(made) if len(made) > 1 else made[0]), folder / WINDOWS)
         return [WINDOWS]
-    onnx.save(_model(_Graph(arrays, config, alphabet).by_step()), folder / STEP)
+    onnx.save(_model(graphs[0].of_windows()), folder / WINDOWS)
+    if config.direction == "bi":
+        return [WINDOWS]
+    onnx.save(_model(_Graph(_arrays(model, config), config, alphabet).by_step()), folder / STEP)
     return [WINDOWS, STEP]
+
+
+def _averaged(graphs: Sequence[Any]) -> Any:
+    """Graphs of classifiers as one; its logits are those of the mean of their probabilities."""
+    from onnx import compose, helper, numpy_helper
+
+    given = {
+        "axis": np.array([0], np.int64),
+        "log_count": np.array(np.log(len(graphs)), np.float32),
+    }
+    constants = [numpy_helper.from_array(array, name) for name, array in given.items()]
+    nodes, rows = list[Any](), [f"{number}_row" for number in range(len(graphs))]
+    for number, (graph, row) in enumerate(zip(graphs, rows, strict=True)):
+        part = compose.add_prefix_graph(graph, f"{number}_", rename_inputs=False)
+        constants += part.initializer
+        nodes += [
+            *part.node,
+            helper.make_node("LogSoftmax", [f"{number}_logits"], [f"{number}_logs"]),
+        ]
+        nodes.append(helper.make_node("Unsqueeze", [f"{number}_logs", "axis"], [row]))
+    nodes += [
+        helper.make_node("Concat", rows, ["rows"], axis=0),
+        helper.make_node("ReduceLogSumExp", ["rows"], ["sum"], axes=[0], keepdims=0),
+        helper.make_node("Sub", ["sum", "log_count"], ["logits"]),
+    ]
+    first = graphs[0]
+    return helper.make_graph(nodes, first.name, first.input, first.output, constants)
 
 
 def _arrays(model: Any, config: TrialConfig) -> list[Floats]:

@@ -34,6 +34,9 @@ def of_bundle(
     loss = "Validation loss {val_loss:.4f}, test loss {test_loss:.4f} nats".format(**metrics)
     begin = f"# The model of trial {trial}\n\n"
     if isinstance(config, ClassConfig) and classes:
+        loss += " per sequence"
+        if averaged := metrics.get("averaged"):
+            loss += f", by the mean of the probabilities of the networks of {', '.join(averaged)}"
         return begin + _of_classes(config, alphabet, classes, loss)
     return begin + _of_symbols(config, alphabet, loss)
 
@@ -128,7 +131,7 @@ def _of_classes(config: ClassConfig, alphabet: Alphabet, classes: Sequence[str],
     program = program_of(config, alphabet, KERAS, "model.predict(inputs, verbose=0)")
     names = cut(", ".join(classes), 600)
     return f"""Says which of {len(classes)} classes a sequence is of: {names}.
-{loss} per sequence.
+{loss}.
 
 - `model.keras`: the network. Inputs: codes of the symbols, `int32 [batch, time]`, padded on the \
 right, and how many there are, `int32 [batch]`. Output: logits, \

@@ -40,6 +40,8 @@ class Networks:
     #: the states after the last step. `trained` then takes whether a row goes on,
     #: `<float32>[batch]`, and its steps whose targets count, `<int32>[batch]`, too
     streamed: Any = None
+    #: of classifiers that are averaged, those of each; nothing is trained
+    members: Sequence[Networks] = ()
 
     @property
     def averages(self) -> list[Any]:

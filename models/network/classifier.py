@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +83,23 @@ def _build(config: ClassConfig, alphabet_size: int, classes: int, dtype: str) ->
         features = layers.Dropout(config.dropout, dtype=dtype, name=f"dropout_{number}")(features)
     logits = layers.Dense(classes, dtype="float32", name="logits")(features)
     return keras.Model([symbols, lengths], logits, name="classifier")
+
+
+def averaged(members: Sequence[Networks]) -> Networks:
+    """Several classifiers as one, whose logits are those of the mean of their probabilities."""
+    if len(members) == 1:
+        return members[0]
+    inputs = [
+        keras.Input(one.shape[1:], dtype=one.dtype, name=one.name)
+        for one in members[0].scored.inputs
+    ]
+    logs = []
+    for number, one in enumerate(members, start=1):
+        one.scored.name = f"classifier_{number}"
+        logs.append(ops.log_softmax(one.scored(inputs)))
+    logits = ops.logsumexp(ops.stack(logs), axis=0) - math.log(len(logs))
+    model = keras.Model(inputs, logits, name="classifier")
+    return Networks(model, model, members=members)
 
 
 def _begin_with(model: Any, config: ClassConfig, given: list[Float32s]) -> None:

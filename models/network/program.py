@@ -13,6 +13,7 @@ import numpy as np
 from typing_extensions import override
 
 from lstm_sweep.models import backend
+from lstm_sweep.models.classes import averaged
 from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.cpu import optimizer
 from lstm_sweep.models.cpu.graph_cache import GraphCache
@@ -36,6 +37,8 @@ def program_of(
     `seed` is that of the dropout masks. `graphs` is the folder of the graph cache
     (`models/cpu/graph_cache.py`); without one, every graph is traced.
     """
+    if networks.members:
+        return AveragedProgram(networks, config, seed)
     if not backend.is_tensorflow():
         return StepwiseProgram(networks, config)
     if not backend.own_arithmetic():
@@ -93,3 +96,15 @@ class StepwiseProgram(Program):
         logits, *after = streamed.predict_on_batch([codes, *states])
         step, row = np.divmod(places, len(codes))
         return np.asarray(logits)[row, step], after
+
+
+class AveragedProgram(StepwiseProgram):
+    """Classifiers whose probabilities are averaged, each computed on its own."""
+
+    def __init__(self, networks: Networks, config: TrialConfig, seed: int) -> None:
+        super().__init__(networks, config)
+        self._members = [program_of(one, config, seed) for one in networks.members]
+
+    @override
+    def logits(self, *inputs: Codes) -> Float32s:
+        return averaged([one.logits(*inputs) for one in self._members]).astype(np.float32)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from lstm_sweep.models.bundle.bundle import MOST_AVERAGED
 from lstm_sweep.models.errors import InputError, check_switch, check_word, path_text
 from lstm_sweep.search.actions.references import RUN_ID, Here, check_sweep_or_trial, existing_store
 from lstm_sweep.search.driver.task import unchecked_reason
@@ -79,6 +80,9 @@ def export(
 ) -> Exported:
     """Write the model of a trial, or of the best one of a sweep, to the new folder `to`.
 
+    Of a sweep over classes it averages the probabilities of all runs of the best config, as far as
+    that lowers the validation loss.
+
     It is loaded by a clean process with plain Keras, and kept only if it predicts the same there.
     `format` is `keras`, or `savedmodel` for a TensorFlow SavedModel or `onnx` for ONNX files beside
     it. A template's network that cannot be checked, since its layers or its inputs are missing, is
@@ -97,7 +101,10 @@ def export(
     check_sweep_or_trial(reference)
     store = existing_store(f"'{reference}'", here.settings)
     record = choose(store, reference)
-    written = write_bundle(store, record, folder, format, unchecked=unchecked, model=model)
+    others = further_runs(store, reference, record)
+    written = write_bundle(
+        store, record, folder, format, others=others, unchecked=unchecked, model=model
+    )
     lines = task_kind_of_run(record.tags).bundle_lines(written)
     return Exported.from_dict(written | {"lines": lines})
 
@@ -121,22 +128,37 @@ def choose(store: MlflowStore, reference: str) -> TrialRecord:
     return record
 
 
+def further_runs(store: MlflowStore, reference: str, best: TrialRecord) -> list[TrialRecord]:
+    """Runs of the config of the best trial, if a sweep was meant whose networks are averaged."""
+    if reference != best.sweep or not task_kind_of_run(best.tags).averages:
+        return []
+    found = [
+        one
+        for one in ranked(reader.trials(store, reference))
+        if (one.config, one.steps) == (best.config, best.steps) and one.has_weights
+    ]
+    return [one for one in found if one.run_id != best.run_id][: MOST_AVERAGED - 1]
+
+
 def write_bundle(
     store: MlflowStore,
     record: TrialRecord,
     to: Path,
     format: str,
     *,
+    others: Sequence[TrialRecord] = (),
     unchecked: bool = False,
     model: str | None = None,
 ) -> dict[str, Any]:
     """Write the bundle of a trial to folder `to`; return what is to be said of it.
 
+    `others` are further runs of its config, with whose networks it may be averaged.
+
     The test split is scored here and nowhere else. The bundle appears under its name once it is
     checked, or the caller says that it may be `unchecked`. With the name of a registered `model`,
     it becomes a version of that, too.
     """
-    write = task_kind_of_run(record.tags).bundle_writer(store, record)
+    write = task_kind_of_run(record.tags).bundle_writer(store, record, *others)
     scratch = scratch_beside(to)
     try:
         result = write(scratch / "bundle", format)
@@ -173,18 +195,21 @@ def register(
     there = f"the bundle is in {bundle}, but no model was registered"
     known = (Tag.CORPUS_DIGEST, Tag.SCORING)
     tags = {Tag.NAME: record.sweep, Tag.TRIAL: str(record.number)}
-    if record.best_loss is not None:
-        tags[Tag.MODEL_LOSS] = repr(record.best_loss)
+    if (loss := written.get("val_loss", record.best_loss)) is not None:
+        tags[Tag.MODEL_LOSS] = repr(loss)
     tags |= {tag: record.tags[tag] for tag in known if tag in record.tags}
     test = written["test_loss"]
     tested = "" if test is None else f", test loss {test:.4f}"
-    about = f"lstm-sweep trial {record.id}: loss {loss_text(record.best_loss)}{tested}"
+    about = f"lstm-sweep trial {record.id}: loss {loss_text(loss)}{tested}"
+    # what averages runs is a model of their sweep, made anew: with others it would be another
+    averaged = written.get("averaged")
+    run_id = record.tags.text(Tag.PARENT) if averaged else record.run_id
     try:
-        model_id = registry.logged_model_of(store, record.run_id)
+        model_id = None if averaged else registry.logged_model_of(store, run_id)
         if model_id is None:
             write = task_kind_of_run(record.tags).model_writer(store, record, bundle, scratch)
-            model_id = registry.log_model(store, record.run_id, record.id, write)
-        return registry.register(store, name, model_id, record.run_id, tags, about)
+            model_id = registry.log_model(store, run_id, record.id, write)
+        return registry.register(store, name, model_id, run_id, tags, about)
     except StoreError as error:
         raise StoreError(f"{there}: {error}") from error
     except InputError as error:

@@ -122,8 +122,10 @@ def _exported(exported: Exported, to: str, settings: Settings | None) -> Iterato
     if exported.version:
         yield from map(plain, registered_lines(exported, exported.version, settings))
     elif exported.test_loss is not None:
-        name, program = model_name(trial.partition("/")[0]), program_here()
-        again = f"{trial} --to {name}-model --register {name}"
+        name_of_sweep, program = trial.partition("/")[0], program_here()
+        name = model_name(name_of_sweep)
+        which = name_of_sweep if exported.printed.get("averaged") else trial
+        again = f"{which} --to {name}-model --register {name}"
         is_class = "scores" in exported.printed
         words = ("classify", "--data FILE") if is_class else ("generate", "--length 200")
         yield "next:"

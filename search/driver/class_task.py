@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,34 +64,59 @@ PARITY_SEQUENCES = 100
 
 
 def _write(
-    record: TrialRecord, weights: Path, corpus: LabelledCorpus, folder: Path, format: str
+    records: Sequence[TrialRecord],
+    weights: Sequence[Path],
+    corpus: LabelledCorpus,
+    folder: Path,
+    format: str,
 ) -> dict[str, Any]:
-    """Write a classifier, score it on test data and check it, in a process of its own."""
-    config = record.config
+    """Write a classifier, score it on test data and check it, in a process of its own.
+
+    It is the network of the first record, averaged with those of others that make it better.
+    """
+    record, config = records[0], records[0].config
     assert isinstance(config, ClassConfig)
     backend_free_of_gpu()
     from lstm_sweep.models import backend
     from lstm_sweep.models.bundle import clean_process, onnx
-    from lstm_sweep.models.classes import Scores, decided, temperature_of
+    from lstm_sweep.models.classes import (
+        Scores,
+        averaged,
+        chosen,
+        decided,
+        log_losses,
+        temperature_of,
+    )
     from lstm_sweep.models.data.batches import read_codes, read_lengths
-    from lstm_sweep.models.network.classifier import class_logits
+    from lstm_sweep.models.network import classifier
     from lstm_sweep.models.network.program import program_of
 
     backend.prepare(gpu=False, seed=record.seed)
-    networks = networks_of(record, weights, len(corpus.alphabet), len(corpus.classes))
-    model, program = networks.scored, program_of(networks, config, seed=0)
-    validation, test = (
-        class_logits(program, config, one.sequences) for one in (corpus.validation, corpus.test)
-    )
-    temperature = temperature_of(validation, corpus.validation.labels)
+    networks = [
+        networks_of(one, file, len(corpus.alphabet), len(corpus.classes))
+        for one, file in zip(records, weights, strict=True)
+    ]
+    programs = [program_of(one, config, seed=0) for one in networks]
+    said = [
+        [classifier.class_logits(program, config, split.sequences) for program in programs]
+        for split in (corpus.validation, corpus.test)
+    ]
+    labels = corpus.validation.labels
+    numbers = chosen(said[0], labels)
+    validation, test = (averaged([logits[k] for k in numbers]) for logits in said)
+    model = classifier.averaged([networks[k] for k in numbers]).scored
+    trials = [records[k].id for k in numbers] if len(numbers) > 1 else []
+    val_loss = float(log_losses(validation, labels).mean()) if trials else record.best_loss
+    temperature = temperature_of(validation, labels)
     scores = Scores.of(test, corpus.test.labels, corpus.classes, temperature)
     told = {name: scores.measures[name] for name in ("accuracy", "macro_f1")}
-    classes = Classes.of(corpus.classes, temperature, validation, corpus.validation.labels)
+    classes = Classes.of(corpus.classes, temperature, validation, labels)
+    classes = replace(classes, averaged=tuple(trials))
     decision = Decision.of(classes.probabilities, classes.labels)
     by_decision = {
         split: {name: [*one] for name, one in decided(decision, *known, temperature).items()}
         for split, known in (
-            ("validation", (validation, corpus.validation.labels)),
+            ("validation", (validation, labels)),
             ("test", (test, corpus.test.labels)),
         )
     }
@@ -99,7 +124,8 @@ def _write(
     metrics = {
         "trial": record.id,
         "run_id": record.run_id,
-        "val_loss": record.best_loss,
+        "averaged": trials,
+        "val_loss": val_loss,
         "best_epoch": record.best_epoch,
         "test_loss": loss,
         "test": scores.to_dict(),
@@ -107,13 +133,13 @@ def _write(
             "gain": decision.gain.tolist(), "cost": decision.cost.tolist(), **by_decision,
         },
         "corpus_digest": corpus.digest,
-        "parameters": record.parameters,
+        "parameters": model.count_params(),
     }  # fmt: skip
     content = Bundle(record.id, config, corpus.alphabet, metrics, classes=classes)
     bundle.write(model, content, folder, format)
-    chosen = np.arange(min(len(corpus.test), PARITY_SEQUENCES))
-    lengths = read_lengths(corpus.test.sequences, config)[chosen]
-    codes = read_codes(corpus.test.sequences, config, chosen, int(lengths.max()))
+    compared = np.arange(min(len(corpus.test), PARITY_SEQUENCES))
+    lengths = read_lengths(corpus.test.sequences, config)[compared]
+    codes = read_codes(corpus.test.sequences, config, compared, int(lengths.max()))
     inputs = [codes, lengths.astype(np.int32)]
     further: dict[str, Any] = {}
     if format == "onnx":
@@ -121,16 +147,20 @@ def _write(
         difference = max(one["max_difference"] for one in further["files"].values())
     else:
         [theirs] = clean_process.outputs(folder, format, inputs)
-        difference = float(np.abs(test[chosen] - theirs).max())
+        difference = float(np.abs(test[compared] - theirs).max())
     check_parity(difference)
     first = corpus.test.sequences.part(0, int(corpus.test.sequences.session_lengths[0]))
     return {
         "format": format,
         "trial": record.id,
+        "averaged": trials,
+        "left_out": [one.id for k, one in enumerate(records) if k not in numbers],
+        "val_loss": val_loss,
+        "single_val_loss": record.best_loss,
         "test_loss": loss,
         "scores": {name: [*one] for name, one in told.items()},
         "macro_f1_decision": by_decision,
-        "parity": {"max_difference": difference, "windows": len(chosen)},
+        "parity": {"max_difference": difference, "windows": len(compared)},
         "model_version": None,
         "example": excerpt(first, corpus.alphabet),
     } | further
@@ -212,6 +242,7 @@ class ClassTask(LstmTask):
     """Labelled sequences; trials are scored on all that are for validation."""
 
     runs: ClassVar[RunKind] = reader.CLASSES
+    averages: ClassVar[bool] = True
 
     corpus: LabelledCorpus
     #: the network with whose embedding and layers trials begin
@@ -371,13 +402,17 @@ class ClassTask(LstmTask):
 
     @classmethod
     @override
-    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+    def bundle_writer(cls, store: Store, record: TrialRecord, *others: TrialRecord) -> WriteBundle:
         source, corpus, _ = _load(source_of(record.tags))
         check_same(corpus, source, record.tags, f"trial {record.id}")
 
         def write(folder: Path, format: str) -> dict[str, Any]:
-            weights = store.fetch(record.run_id, f"{WEIGHTS}/{bundle.MODEL}", folder.parent)
-            return forkserver.call(_write, record, weights, corpus, folder, format)
+            records, weights = [record, *others], list[Path]()
+            for one in records:
+                place = folder.parent / f"weights-{one.run_id}"
+                place.mkdir()
+                weights.append(store.fetch(one.run_id, f"{WEIGHTS}/{bundle.MODEL}", place))
+            return forkserver.call(_write, records, weights, corpus, folder, format)
 
         return write
 
@@ -390,8 +425,16 @@ class ClassTask(LstmTask):
             )
             return ", ".join(f"{name} {one}" for name, one in named)
 
+        averaged, left_out = (", ".join(result[name]) for name in ("averaged", "left_out"))
+        lines, val_loss = list[str](), f"validation log loss {result['val_loss']:.4f}"
+        if averaged:
+            alone = f"{result['trial']} alone has {result['single_val_loss']:.4f}"
+            lines = [f"the mean of the probabilities of {averaged}: {val_loss}; {alone}"]
+        elif left_out:
+            lines = [f"alone, {val_loss}: its mean with {left_out} is not better"]
         loss = f"log loss {result['test_loss']:.4f} nats a sequence"
         return [
+            *lines,
             f"test: {loss}, {told(result['scores'])}",
             f"test, decided for macro F1: {told(result['macro_f1_decision']['test'])}",
             *parity_lines(result, "sequences"),

@@ -283,7 +283,7 @@ class CorpusTask(LstmTask):
 
     @classmethod
     @override
-    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+    def bundle_writer(cls, store: Store, record: TrialRecord, *others: TrialRecord) -> WriteBundle:
         source, scoring = reader.read_source(record)
         corpus = load_same_corpus(source, record)
 

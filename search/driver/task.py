@@ -79,6 +79,8 @@ class Task(ABC):
     runs: ClassVar[RunKind]
     #: whether its trials run code of the user, which may need anything of Keras
     runs_user_code: ClassVar[bool] = False
+    #: whether networks of one config are exported as one
+    averages: ClassVar[bool] = False
 
     # how one is made
 
@@ -234,8 +236,11 @@ class Task(ABC):
         """Refuse to train a trial again so, or on one of the devices; `file` as of `read_spec`."""
 
     @classmethod
-    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
-        """What writes the bundle of a trial's network; refused if its data are others now."""
+    def bundle_writer(cls, store: Store, record: TrialRecord, *others: TrialRecord) -> WriteBundle:
+        """What writes the bundle of a trial's network; refused if its data are others now.
+
+        It is averaged with those of `others`, of the same config, if the kind `averages`.
+        """
         raise InputError(f"trial {record.id}: its network cannot be exported, {EXPECTED}")
 
     @classmethod

@@ -172,7 +172,7 @@ class TemplateTask(Task):
 
     @classmethod
     @override
-    def bundle_writer(cls, store: Store, record: TrialRecord) -> WriteBundle:
+    def bundle_writer(cls, store: Store, record: TrialRecord, *others: TrialRecord) -> WriteBundle:
         digest = template_digest(record.tags)
         parent = store.run(record.tags.text(Tag.PARENT))
         # its sweep may say that it is not about a template, whose parity would be checked

@@ -73,8 +73,8 @@ class Bundles:
         self._turn, self._users = asyncio.Lock(), set[str]()
 
     def find(self, reference: str, format: str, *, unchecked: bool) -> Bundle:
-        record = self._record(reference)
-        found = self._read(record, self._file_of(record, format, unchecked=unchecked))
+        records = self._records(reference)
+        found = self._read(records[0], self._file_of(records, format, unchecked=unchecked))
         if not found:
             raise ProblemError(
                 404,
@@ -87,12 +87,12 @@ class Bundles:
         self, reference: str, format: str, *, unchecked: bool, register: str | None = None
     ) -> Bundle:
         """The bundle of a trial or of a sweep's best, made if missing; also to `register` it."""
-        record = self._record(reference)
-        file = self._file_of(record, format, unchecked=unchecked)
-        found, version = self._read(record, file), None
+        records = self._records(reference)
+        file = self._file_of(records, format, unchecked=unchecked)
+        found, version = self._read(records[0], file), None
         if register is not None or not found:
-            version = self._make(record, file, format, unchecked, register)
-            found = self._read(record, file)
+            version = self._make(records, file, format, unchecked, register)
+            found = self._read(records[0], file)
         if not found:
             raise ProblemError(409, f"{shown(reference)}: its bundle was deleted just now")
         return replace(found, result={**found.result, "model_version": version})
@@ -140,12 +140,17 @@ class Bundles:
         finally:
             self._users.discard(user)
 
-    def _record(self, reference: str) -> TrialRecord:
+    def _records(self, reference: str) -> list[TrialRecord]:
+        """The trial that is exported, and those that it may be averaged with."""
         check_sweep_or_trial(reference)
-        return exporting.choose(existing_store(f"'{reference}'", self._store), reference)
+        store = existing_store(f"'{reference}'", self._store)
+        record = exporting.choose(store, reference)
+        return [record, *exporting.further_runs(store, reference, record)]
 
-    def _file_of(self, record: TrialRecord, format: str, *, unchecked: bool) -> Path:
-        return self._folder / f"{record.run_id}-{format}{'-unchecked' if unchecked else ''}.zip"
+    def _file_of(self, records: Sequence[TrialRecord], format: str, *, unchecked: bool) -> Path:
+        best, *others = (one.run_id for one in records)
+        name = "-".join([best, *(one[:8] for one in others)])
+        return self._folder / f"{name}-{format}{'-unchecked' if unchecked else ''}.zip"
 
     def _read(self, record: TrialRecord, file: Path) -> Bundle | None:
         """What is there of a bundle; it is used, so that it is kept longer than others."""
@@ -158,11 +163,17 @@ class Bundles:
         return Bundle(file, f"{record.sweep}-{record.number}.zip", about, digest)
 
     def _make(
-        self, record: TrialRecord, file: Path, format: str, unchecked: bool, register: str | None
+        self,
+        records: list[TrialRecord],
+        file: Path,
+        format: str,
+        unchecked: bool,
+        register: str | None,
     ) -> dict[str, Any] | None:
         """Write the file of a bundle, and what is known of it beside it; the version it became."""
         self._drop_old()
-        taken = MlflowStore(self._store).bytes_of(record.run_id, WEIGHTS) * COPIES
+        store, record = MlflowStore(self._store), records[0]
+        taken = sum(store.bytes_of(one.run_id, WEIGHTS) for one in records) * COPIES
         if taken > self._limits.bundles_bytes:
             raise ProblemError(
                 413,
@@ -174,8 +185,9 @@ class Bundles:
         to, packed = scratch / f"{record.sweep}-{record.number}", scratch / "bundle.zip"
         try:
             exported = Local(self._store).export(
-                record.run_id, str(to), format=format, unchecked=unchecked, register=register
-            )
+                record.sweep if len(records) > 1 else record.run_id, str(to),
+                format=format, unchecked=unchecked, register=register,
+            )  # fmt: skip
             shutil.make_archive(str(packed.with_suffix("")), "zip", scratch, to.name)
             with packed.open("rb") as zipped:
                 digest = hashlib.file_digest(zipped, "sha256").hexdigest()

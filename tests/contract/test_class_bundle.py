@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lstm_sweep.models.bundle.bundle import Bundle, Classes
 from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet, Words
 from lstm_sweep.models.network import lstm
-from lstm_sweep.models.network.classifier import build_classifier
+from lstm_sweep.models.network.classifier import averaged, build_classifier
 from lstm_sweep.models.scoring import log_softmax
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.store import registry
@@ -48,16 +49,24 @@ def known(sequences: int = 300) -> Classes:
     return Classes.of(NAMES, 1.5, logits, labels)
 
 
-def network(config: ClassConfig = CONFIG, alphabet: Alphabet = LETTERS) -> Any:
+def network(config: ClassConfig = CONFIG, alphabet: Alphabet = LETTERS, count: int = 1) -> Any:
     keras.utils.set_random_seed(3)
-    return build_classifier(config.evolve(averaging="off"), len(alphabet), len(NAMES)).scored
+    sizes = len(alphabet), len(NAMES)
+    plain = config.evolve(averaging="off")
+    return averaged([build_classifier(plain, *sizes) for _ in range(count)]).scored
 
 
 def write(
-    folder: Path, config: ClassConfig = CONFIG, alphabet: Alphabet = LETTERS, format: str = "keras"
+    folder: Path,
+    config: ClassConfig = CONFIG,
+    alphabet: Alphabet = LETTERS,
+    format: str = "keras",
+    count: int = 1,
 ) -> tuple[Any, Bundle]:
-    model = network(config, alphabet)
-    content = Bundle("s/3", config, alphabet, METRICS, classes=known())
+    model = network(config, alphabet, count)
+    trials = tuple(f"s/{number}" for number in range(count)) if count > 1 else ()
+    classes = replace(known(), averaged=trials)
+    content = Bundle("s/3", config, alphabet, METRICS, classes=classes)
     bundle.write(model, content, folder, format)
     return model, content
 
@@ -203,6 +212,8 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("a strange label", rows(labels=[0, 3]), ["labels are not all from 0 to 2"]),
     ("enormous", rows(logits=[[1, 2, 1e300], [1, 2, 3]]), ["3 numbers up to 1e+06"]),
     ("ragged", rows(logits=[[1, 2, 3], [1]]), ["validation: ", "labels and logits"]),
+    ("no list", field("classes.json", "averaged", "s/1"), ["averaged is 's/1'", "10 trials"]),
+    ("other networks", field("classes.json", "averaged", ["s/1", "s/2"]), ["weights of the net"]),
     ("an odd config", field("config.json", "pooling", "sum"), ["pooling is 'sum'"]),
     ("other weights", field("config.json", "pooling", "attention"), ["expected the weights"]),
     ("too large", field("config.json", "layer_size", 16384), ["model.keras has", "at least"]),
@@ -252,20 +263,31 @@ FORMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("config", FORMS, ids=lambda one: one.pooling)
-def test_onnx_files_predict_what_the_network_does(config: ClassConfig, tmp_path: Path) -> None:
+def test_onnx_and_kernels_predict_what_the_networks_do(
+    config: ClassConfig, count: int, tmp_path: Path
+) -> None:
     import onnxruntime
 
-    model, _ = write(tmp_path / "best", config)
+    model, _ = write(tmp_path / "best", config, count=count)
+    members = [model.get_layer(f"classifier_{k + 1}") for k in range(count)] if count > 1 else []
+    folder, content = bundle.read_any(str(tmp_path / "best"))
+    assert isinstance(content, Bundle)
+    program = bundle.predictor(folder, content)
     assert onnx.write(model, config, len(LETTERS), tmp_path / "best") == ["model.onnx"]
     session = onnxruntime.InferenceSession(
         tmp_path / "best" / "model.onnx", providers=["CPUExecutionProvider"]
     )
     draw = np.random.default_rng(1)
-    for length in (6, 11):
+    for length in (6, 12):  # kernels take an even number of steps
         codes = draw.integers(0, len(LETTERS), (20, length)).astype(np.int32)
         lengths = draw.integers(1, length + 1, 20).astype(np.int32)
         right = np.asarray(model.predict_on_batch([codes, lengths]))
+        if members:
+            said = [log_softmax(one.predict_on_batch([codes, lengths])) for one in members]
+            assert np.exp(right) == pytest.approx(np.exp(said).mean(axis=0), abs=1e-6)
+        assert program.logits(codes, lengths) == pytest.approx(right, abs=1e-5)
         [found] = session.run(["logits"], {"symbols": codes, "lengths": lengths})
         assert found == pytest.approx(right, abs=1e-5)
 

@@ -106,6 +106,16 @@ def test_a_temperature_mends_probabilities_that_are_too_sure(
     assert held["scaled_log_loss"] == held["log_loss"]
 
 
+def test_networks_are_averaged_as_far_as_that_makes_them_better() -> None:
+    labels, draw = np.arange(300) % 3, np.random.default_rng(0)
+    noisy = [np.eye(3)[labels] + draw.normal(0, 1, (300, 3)) for _ in range(3)]
+    wrong = 9 * np.eye(3)[(labels + 1) % 3]
+    assert classes.chosen([noisy[0], wrong, *noisy[1:]], labels) == [0, 2, 3]
+    assert classes.chosen([noisy[0], wrong], labels) == [0]
+    mean = np.exp([log_softmax(one) for one in noisy]).mean(axis=0)
+    assert np.exp(classes.averaged(noisy)) == pytest.approx(mean)
+
+
 def test_many_classes_have_a_small_matrix_and_rankings_no_interval_that_takes_minutes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
