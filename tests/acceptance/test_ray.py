@@ -93,20 +93,6 @@ def test_each_trial_finishes_once_though_nodes_come_and_go_and_it_is_stopped(
     assert left(ray_cluster) == set()
 
 
-def test_the_same_file_has_the_same_results_at_home_and_on_a_cluster(place: Place) -> None:
-    spec = place.folder / "same.yaml"
-    spec.write_text(
-        "data: words.txt\ntrials: 2\nseed: 5\nconfirm_configs: 0\nprior: off\n", encoding="utf-8"
-    )
-    found = []
-    for engine in ("local", "ray"):
-        done = place.run("launch", spec, "--name", engine, "--on", engine, "--json", *TINY)
-        assert done.code == 0, done.err
-        rows = place.trials(engine)
-        found.append([(row["config"], row["val_loss"], row["outcome"]) for row in rows])
-    assert found[0] == found[1] and len(found[0]) == 2
-
-
 def test_classes_are_learned_on_a_cluster_as_at_home(place: Place) -> None:
     write_rows(place.folder / "rows.tsv")
     options = ("--trials", "2", "--confirm-configs", "0", "--prior", "off", "--halving", "off")

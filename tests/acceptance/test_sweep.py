@@ -139,13 +139,8 @@ print([name for name in ("keras", "tensorflow", "lstm_sweep") if name in sys.mod
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("direction", "names"), [("uni", ["model.onnx", "step.onnx"]), ("bi", ["model.onnx"])]
-)
-def test_onnx_files_are_written_beside_and_predict_the_same(
-    swept: Swept, tmp_path: Path, direction: str, names: list[str]
-) -> None:
-    trial, bundle = swept.trial(direction), tmp_path / "bundle"
+def test_onnx_files_are_written_beside_and_predict_the_same(swept: Swept, tmp_path: Path) -> None:
+    trial, bundle, names = swept.trial("uni"), tmp_path / "bundle", ["model.onnx", "step.onnx"]
     done = swept.place.read("export", trial, "--to", bundle, "--format", "onnx", "--json")
     assert done.code == 0, done.err
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}

@@ -130,12 +130,11 @@ def test_our_kernels_and_the_layers_of_keras_learn_the_same(
             np.testing.assert_allclose(left, right, atol=5e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("direction", ["bi", *in_full("uni")])
-def test_logits_are_in_the_order_given_and_no_other_sequence_matters(direction: str) -> None:
+def test_logits_are_in_the_order_given_and_no_other_sequence_matters() -> None:
     from lstm_sweep.models.network import program
     from lstm_sweep.models.network.classifier import class_logits
 
-    config, split = CONFIG.evolve(direction=direction, pooling="last"), CORPUS.test.sequences
+    config, split = CONFIG.evolve(direction="bi", pooling="last"), CORPUS.test.sequences
     made = program.program_of(networks_of(config), config, 0)
     everything = class_logits(made, config, split)
     assert everything.shape == (90, 3)

@@ -75,7 +75,11 @@ def trained(config: TrialConfig, corpus: Corpus, graphs: Path) -> list[Any]:
     return weights
 
 
-@pytest.mark.parametrize("field", [*ELSEWHERE, *in_full(*IN_FORM)])
+#: those in `Form` that leave the shapes of all weights as they are; others show by these
+SAME_SHAPES = ("dropout", "sequence_length", "precision", "state")
+
+
+@pytest.mark.parametrize("field", [*ELSEWHERE, *in_full(*SAME_SHAPES)])
 def test_each_field_changes_what_is_trained_on_a_cpu(
     field: str, corpus: Corpus, graphs: Path
 ) -> None:
@@ -84,10 +88,7 @@ def test_each_field_changes_what_is_trained_on_a_cpu(
     with np.load(graphs.parent / "weights.npz") as kept:
         weights = list(kept.values())
     found = trained(other, corpus, graphs)
-    same_shapes = [one.shape for one in found] == [one.shape for one in weights]
-    assert not same_shapes or any(
-        (one != before).any() for one, before in zip(found, weights, strict=True)
-    )
+    assert any((one != before).any() for one, before in zip(found, weights, strict=True))
 
 
 def test_each_optimizer_has_a_class_of_keras_and_a_kernel_for_a_cpu() -> None:

@@ -155,15 +155,12 @@ def test_what_matters_in_training_alone_is_scored_by_one_graph(
     assert traced == ["_trace_train"]
 
 
-@pytest.mark.parametrize("damage", ["changed", *in_full("cut", "empty")])
-def test_a_damaged_graph_is_traced_anew_and_mended(
-    known: Path, traced: list[str], damage: str
-) -> None:
+def test_a_damaged_graph_is_traced_anew_and_mended(known: Path, traced: list[str]) -> None:
     expected = results(CONFIG, known)
-    for file in known.iterdir():
+    for number, file in enumerate(sorted(known.iterdir())):
         whole = file.read_bytes()
         changed = whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]
-        file.write_bytes({"cut": whole[:-9], "changed": changed, "empty": b""}[damage])
+        file.write_bytes((changed, whole[:-9], b"")[number % 3])
     assert traced == []
     assert_equal(results(CONFIG, known), expected)
     assert len(traced) == 2

@@ -205,7 +205,6 @@ def _state(pid: int) -> str:
     ("more", "number", "outcome"),
     [
         (1, signal.SIGKILL, Outcome.OUT_OF_MEMORY),
-        (0, signal.SIGKILL, Outcome.LOST),
         (1, signal.SIGTERM + 20, Outcome.LOST),
     ],
 )

@@ -137,7 +137,7 @@ def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
     assert {"1", "2", "3"} <= {one.name for one in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["local", *in_full("inline", "ray")])
+@pytest.mark.parametrize("name", ["local", *in_full("ray")])
 def test_a_trial_that_has_waited_has_the_bits_of_one_that_has_not(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

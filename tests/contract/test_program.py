@@ -59,7 +59,6 @@ def test_what_was_trained_is_scored_at_once_and_settled_without_a_change(directi
     [
         ("bi", OPTIMIZERS[0], 0),
         ("uni", "sgd", 4),
-        *in_full(("uni", OPTIMIZERS[0], 0), ("bi", "sgd", 4)),
         *in_full(("uni", "adam", 0), ("bi", "adagrad", 0)),
     ],
 )
@@ -83,10 +82,9 @@ def test_steps_in_a_loop_are_those_of_train_on_batch(
     np.testing.assert_allclose(other.logits(windows), one.logits(windows), atol=2e-3)
 
 
-@pytest.mark.parametrize("direction", ["uni", *in_full("bi")])
-def test_how_many_steps_a_call_has_does_not_change_a_bit(direction: str) -> None:
+def test_how_many_steps_a_call_has_does_not_change_a_bit() -> None:
     config = TrialConfig(
-        direction=direction, dropout=0.3, layer_size=50, sequence_length=6, batch_size=4
+        direction="bi", dropout=0.3, layer_size=50, sequence_length=6, batch_size=4
     )
     steps = steps_of(config, 9, 6)
     results = []

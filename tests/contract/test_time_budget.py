@@ -16,7 +16,6 @@ from lstm_sweep.search.values.trial import Outcome, Phase
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.template import Template
-from tests.conftest import in_full
 from tests.simulated import Networks, Simulation, Templates, World, simulate, simulation
 
 SEEDS = range(3)
@@ -70,10 +69,9 @@ def check(found: list[Simulation], slots: int) -> None:
         assert sweep.now > 0.8 * limit or sweep.policy.stop
 
 
-@pytest.mark.parametrize("minutes, slots", [(6, 2), *in_full((6, 1), (20, 2))])
-def test_networks_are_confirmed_within_the_time(minutes: int, slots: int) -> None:
-    found = sweeps(60.0 * minutes, presets.DEFAULT, NETWORKS, slots)
-    check(found, slots)
+def test_networks_are_confirmed_within_the_time() -> None:
+    found = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)
+    check(found, 2)
     again = [max(seeds_of(sweep).values(), default=0) >= FEWEST_SEEDS for sweep in found]
     assert sum(again) >= len(found) - 1, "but for one whose best takes too long"
 
@@ -87,7 +85,7 @@ def test_where_trainings_take_long_further_runs_are_whole_or_there_are_none() ->
         assert bool(report.omitted) != any(one.is_best for one in report.confirmed)
 
 
-@pytest.mark.parametrize("slots, trainings", [(1, 12), (4, 6), *in_full((2, 40))])
+@pytest.mark.parametrize("slots, trainings", [(1, 12), (4, 6)])
 def test_templates_are_confirmed_within_the_time(
     template: Space, trainings: int, slots: int
 ) -> None:

@@ -165,8 +165,7 @@ def test_no_network_scores_below_the_entropy_of_independent_symbols(
     # of 128 units some are idle, for which Adagrad's variable must not be 0
     [
         ("bi", "rmsprop", 12), ("carried", "rmsprop", 12),
-        *in_full(("uni", "rmsprop", 12), ("uni", "adam", 12), ("bi", "sgd", 12)),
-        *in_full(("carried", "adagrad", 12), ("bi", "adagrad", 128)),
+        *in_full(("uni", "adam", 12), ("bi", "adagrad", 128)),
     ],
 )  # fmt: skip
 def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import re
 import runpy
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,59 +19,11 @@ import yaml
 
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.store.settings import load
-from tests.postgres import do_without
 from tests.unit.containers import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
 
 SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY|LOGIN")
 #: a program that prints the password it was given
 PRINTED = "import os; print(os.environ['PGPASSWORD']); assert 'SSL_CERT' not in os.environ"
-Parse = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def parse() -> Parse:
-    """Compose itself, which needs no engine to read files."""
-    known = [["docker-compose"], ["docker", "compose"]]
-    there = [
-        command
-        for command in known
-        if shutil.which(command[0])
-        and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
-    ]
-    if not there:
-        do_without("compose", "there is no Compose, expected `docker compose`")
-
-    def parse(*files: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        named = [part for file in files for part in ("-f", str(DOCKER / file))]
-        options = ["--env-file", os.devnull, *named, "--profile", "sweep"]
-        return subprocess.run(
-            [*there[0], *options, "config", "--format", "json"],
-            env={"PATH": os.environ["PATH"], **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return parse
-
-
-@pytest.mark.parametrize("overlays", [[], ["gpu"], ["s3"], ["s3", "gpu"]], ids="+".join)
-def test_compose_reads_the_files(parse: Parse, overlays: list[str]) -> None:
-    read = parse("compose.yaml", *(f"compose.{name}.yaml" for name in overlays))
-    assert (read.returncode, read.stderr) == (0, "")
-    services = json.loads(read.stdout)["services"]
-    ports = [port for service in services.values() for port in service.get("ports", ())]
-    assert [port["host_ip"] for port in ports] == ["127.0.0.1"] * 2
-    target = "gpu" if "gpu" in overlays else "cpu"
-    assert services["sweep"]["image"] == f"lstm-sweep:{target}"
-    assert services["sweep"]["build"] == {
-        "context": str(ROOT),
-        "dockerfile": "docker/Dockerfile",
-        "target": target,
-        "args": {"SWEEP_UID": "1000"},
-    }
-    assert ("AWS_SECRET_ACCESS_KEY_FILE" in services["mlflow"]["environment"]) == ("s3" in overlays)
-    assert not any("AWS" in name for name in services["sweep"]["environment"])
 
 
 @pytest.mark.parametrize(

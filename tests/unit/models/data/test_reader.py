@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_sweep.models.data import corpus, reader, spool
@@ -103,7 +103,6 @@ near_ids = st.text("0123456789 \n\r\t-.", max_size=200).map(str.encode)
 
 
 @given(st.binary(max_size=200) | near_ids, st.sampled_from(["auto", "chars", "ids"]))
-@settings(max_examples=300)
 def test_any_bytes_load_or_are_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, symbols: str
 ) -> None:
