@@ -1,11 +1,14 @@
-"""Chromium without a window, and what it says of the pages that it shows."""
+"""Chromium without a window, what it says of the pages that it shows, and the proxy before them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -13,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
 
 from tests.postgres import do_without
+from tests.servers import free_port, wait_for_answer
 
 #: what tests may not do without if `LSTM_SWEEP_TESTS_NEED` has it
 NAME = "chromium"
@@ -151,3 +155,29 @@ class Tab:
             found.append(f"{self.page.url}: wider than {NARROW['width']} pixels")
         self.page.set_viewport_size(WIDE)
         return found
+
+
+CADDYFILE = Path(__file__).parents[1] / "docker" / "Caddyfile"
+
+
+@contextlib.contextmanager
+def caddy(folder: Path, file: Path = CADDYFILE, **given: str) -> Iterator[str]:
+    """The proxy with a settings file and what that takes from the environment; its address."""
+    program = shutil.which("caddy")
+    if program is None:
+        do_without("caddy", "Caddy is not installed, expected Debian's package `caddy`")
+    listen = f"127.0.0.1:{free_port()}"
+    given["LISTEN"] = f"http://{listen}"
+    with (folder / "proxy.log").open("w") as log:
+        process = subprocess.Popen(
+            [program, "run", "--config", file, "--adapter", "caddyfile"],
+            env=os.environ | given | {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for_answer(f"http://{listen}/api/v1/health", process, folder / "proxy.log")
+        yield f"http://{listen}"
+    finally:
+        process.terminate()
+        process.wait(20)

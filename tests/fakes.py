@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.search.driver.state import SweepState, with_attempts
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.trial import (
     Device,
     Ended,
@@ -15,6 +22,7 @@ from lstm_sweep.search.values.trial import (
     Paused,
     RoundDone,
     Slot,
+    Trial,
 )
 
 
@@ -152,3 +160,53 @@ class ScriptedCluster(ScriptedEngine):
     def collect(self, slot: Slot) -> Path:
         """The folder of the trial that was started last there."""
         return self._folders[slot]
+
+
+# MLflow's client with its requests counted, which can be made to wait or to fail
+
+
+class CountedClient:
+    """A client whose requests are counted by name."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.asked = client, Counter[str]()
+        #: what the next requests wait for
+        self.may = threading.Event()
+        self.may.set()
+        #: what they raise
+        self.fault: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **more: Any) -> Any:
+            self.asked[name] += 1
+            assert self.may.wait(60)
+            if self.fault:
+                raise self.fault
+            return getattr(self._client, name)(*arguments, **more)
+
+        return call
+
+    @property
+    def count(self) -> int:
+        """How many requests there were."""
+        return self.asked.total()
+
+
+# States of sweeps for tests, made as sweeps make them
+
+
+def job_of(trial: Trial, slot: Slot, folder: Path = Path("/none")) -> Job:
+    """A job whose training nobody begins."""
+    training = CorpusTraining(folder, Scoring(1, 0))
+    return Job(trial=trial, slot=slot, training=training, folder=folder)
+
+
+def with_trials(
+    state: SweepState,
+    finished: Iterable[Trial] = (),
+    running: Iterable[Trial] = (),
+    waiting: Iterable[Trial] = (),
+) -> SweepState:
+    """A sweep that is as new, but for trials that have ended, that run, and that wait."""
+    known = with_attempts(state, tuple(finished), tuple(waiting))
+    return replace(known, running={progress.slot: progress for progress in running})

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import itertools
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.scheduler import QueuedJob
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import HttpSettings, ServiceSettings, service_folder
+from lstm_sweep.search.service.supervisor import Supervisor
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import SweepSpec
@@ -267,3 +269,27 @@ def use_scripted_engines(monkeypatch: pytest.MonkeyPatch) -> None:
         return ScriptedEngine(LOSSES)
 
     monkeypatch.setattr(references, "open_engine", open_engine)
+
+
+# Drivers of a service that do nothing, for tests of what the service does with them
+
+
+#: waits to be ended, as long as it lives with the lock that it inherits
+IDLE = """#!/bin/sh
+exec sleep 600
+"""
+
+
+def let_drivers_idle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a service starts with Python be a script in `folder` that waits to be ended."""
+    script = folder / "driver"
+    script.write_text(IDLE)
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+
+def child_of(supervisor: Supervisor, run_id: str) -> subprocess.Popen[bytes]:
+    """The process that a supervisor has started for a sweep or rerun."""
+    child = supervisor.processes[run_id].child
+    assert child
+    return child

@@ -26,13 +26,13 @@ from lstm_sweep.search.service.auth import TokenFile
 from lstm_sweep.search.service.settings import service_folder
 from lstm_sweep.search.store.settings import load
 from tests import browser as browsers
-from tests import postgres, proxy
-from tests.browser import Tab
+from tests import postgres
+from tests.browser import Tab, caddy
 from tests.conftest import start_program, wait_until, write_text
 from tests.launcher import Started
 from tests.postgres import named, write_settings
 from tests.servers import free_port, served
-from tests.unit.containers import DOCKER, SERVICES
+from tests.unit.documents import DOCKER, SERVICES
 
 pytestmark = pytest.mark.full
 
@@ -97,7 +97,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             try:
                 place = urlsplit(mlflow).netloc
                 pages = b64encode(f"pages:{USERS['PAGES_PASSWORD']}".encode()).decode()
-                with proxy.running(
+                with caddy(
                     folder, SERVICE=f"127.0.0.1:{port}", MLFLOW=place, MLFLOW_LOGIN=pages
                 ) as url:
                     yield Team(url, service, tokens)
@@ -236,7 +236,7 @@ def test_people_log_in_at_a_proxy_which_names_them(workplace: Callable[[str], Pa
     assert told, service.stderr.read()
     assert json.loads(told)["auth"] == "token or proxy"
     try:
-        with proxy.running(folder, folder / "Caddyfile", SERVICE=f"127.0.0.1:{port}") as url:
+        with caddy(folder, folder / "Caddyfile", SERVICE=f"127.0.0.1:{port}") as url:
             team = Team(url, service, {"ann": token})
             forged = {"Remote-User": "admin"}
             for name, role in (("ann@example.org", "run"), ("bob", "read")):

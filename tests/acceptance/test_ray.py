@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+import subprocess
+import sys
+import sysconfig
 import time
+import urllib.request
+import venv
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import lstm_sweep
+from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.service import queue
+from lstm_sweep.search.service.jobs import KEY
+from lstm_sweep.search.service.settings import service_folder
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import load
-from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore
+from lstm_sweep.search.store.tags import Signer, Tag
+from lstm_sweep.search.store.tracking import MlflowStore, Store
+from tests import ray_cluster
 from tests.acceptance.test_class_sweep import DATA, SEARCH, write_rows
 from tests.cases import Place
-from tests.conftest import TINY, wait_until, write_text
-from tests.ray_cluster import RayCluster
+from tests.conftest import TINY, outside, run_here, start_program, wait_until, write_text
+from tests.launcher import Started
+from tests.ray_cluster import RayCluster, started
+from tests.sweeps import PLAIN, tiny_spec
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
@@ -128,3 +144,163 @@ def ended(runs: Runs, outcome: str, node: str | None = None) -> set[str]:
 def has_open(runs: Runs, node: str) -> bool:
     """Whether a trial runs on a node."""
     return any(run["status"] == "RUNNING" and run.get("sweep.node") == node for run in runs)
+
+
+# The head of a Ray cluster dies, and with it the cluster: a sweep goes on on another one
+
+
+#: seconds after which Ray takes a head that does not answer for dead, instead of 60
+SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+
+
+def alive(processes: set[int]) -> set[int]:
+    """Those of some processes that are still there 30 seconds later, or as soon as none is."""
+    until = time.monotonic() + 30
+    while (left := {pid for pid in processes if Path(f"/proc/{pid}").exists()}) and (
+        time.monotonic() < until
+    ):
+        time.sleep(0.2)
+    return left
+
+
+def test_a_sweep_whose_cluster_has_died_goes_on_on_another(
+    workplace: Callable[[str], Path],
+) -> None:
+    folder = workplace("beheaded")
+    write_text(folder / "words.txt")
+    options = ("--name", "s", "--on", "ray", *TINY, "--epochs", "30")
+    with ray_cluster.running("one", **SOON) as first:
+        place = Place(folder, first.login | SOON)
+        process = place.start(
+            "launch", "--data", "words.txt", "--trials", "3", "--confirm-configs", "0", *options
+        )
+        wait_until(lambda: len(first.agents("one")) > 3, process)
+        wait_until(lambda: "complete" in str(place.trials("s")), process)
+        workers = first.agents("one")
+        first.behead()
+        process.communicate(timeout=300)
+        assert process.returncode == 1
+        assert alive(workers) == set()
+        first.remove("one")
+    with ray_cluster.running("two") as second:
+        place = Place(folder, second.login)
+        done = place.run("resume", "s", "--on", "ray", "--json")
+    assert done.code == 0, done.err
+    assert done.json["trials"] == {"complete": 3}
+    assert {row["outcome"] for row in place.trials("s")} == {"complete"}
+
+
+PACKAGE = Path(lstm_sweep.__file__).parent
+
+
+def without_program(folder: Path) -> str:
+    """Python of a new environment with the packages of this one, but for this program."""
+    venv.create(folder)
+    [own] = (folder / "lib").glob("python*/site-packages")
+    # files named there, by which editable packages are found, are not read
+    places = [path for path in sys.path if path.endswith("site-packages")]
+    (own / "packages.pth").write_text("\n".join([sysconfig.get_path("purelib"), *places]))
+    return str(folder / "bin" / "python")
+
+
+def test_the_program_comes_to_nodes_that_do_not_have_it(
+    workplace: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder, python = workplace("sent"), without_program(tmp_path / "venv")
+    write_text(folder / "words.txt")
+    found = subprocess.run(
+        [python, "-c", "import ray, lstm_sweep"],
+        cwd=folder, env=outside(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "No module named 'lstm_sweep'" in found.stderr
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    wanted = {"py_modules": [str(PACKAGE)], "env_vars": {"MLFLOW_TRACKING_URI": store}}
+    with started(python=python) as head:
+        done = subprocess.run(
+            [
+                *(python, "-m", "ray.scripts.scripts", "job", "submit", "--address", head.address),
+                *("--runtime-env-json", json.dumps(wanted), "--"),
+                *("python", "-m", "lstm_sweep", "launch", "--on", "ray", "--name", "sent"),
+                *("--data", str(folder / "words.txt"), "--trials", "2"),
+                *("--confirm-configs", "0", *TINY),
+            ],
+            cwd=folder,
+            # Ray takes this variable, which tests of other clusters set, before --address
+            env=outside()
+            | {"RAY_ADDRESS": head.address, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)},
+            capture_output=True, text=True, check=False, timeout=400,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = reader.trials(MlflowStore(load(folder, {"MLFLOW_TRACKING_URI": store})), "sent")
+    assert [record.outcome for record in records] == ["complete"] * 2
+
+
+# `serve --on ray`: two sweeps share the slots of a real cluster
+
+
+#: trials of each of the two sweeps; the second is not to be over before it is paused
+TRIALS = {"a": 6, "b": 14}
+
+
+@pytest.fixture
+def folder(workplace: Callable[[str], Path]) -> Path:
+    return workplace("on_ray")
+
+
+@pytest.fixture
+def service(folder: Path, ray_cluster: RayCluster) -> Iterator[Started]:
+    """A service on the cluster's head, whose first line says where it answers."""
+    command = ["serve", "--json", "--no-mlflow", "--on", "ray", "--data-root", "."]
+    address = ray_cluster.login["RAY_ADDRESS"]
+    login = {name: value for name, value in ray_cluster.login.items() if name != "RAY_ADDRESS"}
+    started = start_program(*command, "--address", address, cwd=folder, **login)
+    yield started
+    if started.poll() is None:
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(60) == 0, started.stderr.read()
+
+
+def test_two_sweeps_share_a_cluster(
+    folder: Path, service: Started, ray_cluster: RayCluster
+) -> None:
+    data, settings = write_text(folder / "words.txt"), load(folder, {})
+    line = service.stdout.readline()
+    assert line, service.stderr.read()
+    url = json.loads(line)["url"]
+    store = MlflowStore(settings)
+    store.signer = Signer(service_folder(settings, folder) / "drivers" / KEY)
+    more = {"data": str(data), "algo": "random", "ladder": False}
+    for name, owner in (("a", "ann"), ("b", "bob")):
+        spec = tiny_spec(epochs=30, name=name, **{**PLAIN, **more, "trials": TRIALS[name]})
+        assert spec.on == "local"  # the service decides where it runs
+        queue.submit(store, spec, owner=owner)
+
+    def slots() -> dict[str, int]:
+        return {one["sweep"]: one["slots"] for one in _ask(url, "queue")["queue"]}
+
+    wait_until(lambda: slots() == {"a": 2, "b": 2}, service, 500)
+    wait_until(lambda: {run[Tag.NAME] for run in _trials(store)} == {"a", "b"}, service, 500)
+    paused = run_here("pause", "b", "--json", cwd=folder)
+    assert (paused.code, paused.json["state"]) == (0, "paused")
+    wait_until(lambda: "b" not in slots(), service, 500)
+    assert _ask(url, "sweeps/b/resume", b"{}")["state"] in ("queued", "running")
+    wait_until(lambda: slots() == {}, service, 500)
+    for name in ("a", "b"):
+        ends = Counter((row.number, row.outcome) for row in Local(settings).trials(name))
+        complete = {number: count for (number, how), count in ends.items() if how == "complete"}
+        assert complete == dict.fromkeys(range(TRIALS[name]), 1)
+        assert {how for _, how in ends} <= {"complete", "lost"}
+    assert all(ray_cluster.agents(node) == set() for node in ("one", "two"))
+
+
+def _ask(url: str, path: str, data: bytes | None = None) -> Any:
+    """What the service answers."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/api/v1/{path}", data=data, headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def _trials(store: Store) -> list[dict[str, str]]:
+    """Tags of the runs of trials."""
+    return [run.data.tags for run in store.runs() if Tag.TRIAL in run.data.tags]

@@ -34,8 +34,7 @@ from tests.conftest import (
     write_text,
 )
 from tests.launcher import PROGRAM, Started
-from tests.servers import Server
-from tests.slow_proxy import proxy_of
+from tests.servers import Server, proxy_of
 
 #: seconds until a test gives up waiting for the end of the program, on a machine that is busy
 END_WITHIN_S = 30

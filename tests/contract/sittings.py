@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.resume import rebuild
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import Observer, SweepState
+from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.trial import RoundDone
-from tests.sweeps import PLAIN, sweep_of, tiny_spec
+from tests.fakes import ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 
 def go_on(store: Store, corpus: Corpus, engine: Any, **changes: Any) -> SweepState:
@@ -53,3 +56,37 @@ def runner(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState
         return sweep_of(store, corpus, engine, spec).run()
 
     return run
+
+
+# A sweep of four trials, what it says, and whether all of it has arrived
+
+
+class Listening(Observer):
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def said(self, text: str) -> None:
+        """Remember it."""
+        self.told.append(text)
+
+
+def four_trials(store: Store, corpus: Corpus, data: Path, **more: Any) -> Sweep:
+    spec = tiny_spec(data=str(data), trials=4, **PLAIN)
+    engine = more.pop("engine", None) or ScriptedEngine(LOSSES)
+    return sweep_of(store, corpus, engine, spec, **more)
+
+
+def check(store: MlflowStore) -> None:
+    """Everything has arrived, in order and once."""
+    runs = store.runs({"sweep.name": "s"})
+    names = [run.info.run_name for run in runs]
+    assert sorted(names) == sorted(set(names))
+    assert len(runs) == 1 + len(FAMILIES) + 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for record in reader.trials(store, "s"):
+        first, second = LOSSES[record.number]
+        assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
+        [*_] = history = store.client.get_metric_history(record.run_id, "val_loss")
+        assert [point.timestamp for point in history] == sorted(p.timestamp for p in history)

@@ -25,7 +25,7 @@ from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.tags import Signer, Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.spec import digest_of
-from tests.drivers import let_drivers_idle
+from tests.service_app import let_drivers_idle
 from tests.sweeps import PLAIN, store_in, tiny_spec
 
 #: what is no text of ours, no number, and no value of a spec as JSON can say it

@@ -24,7 +24,7 @@ from lstm_sweep.search.values.spec import SweepSpec, read_spec
 from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.trial import LARGEST, Ended, Job, Message, Outcome
 from lstm_sweep.spaces.space import from_mapping
-from tests.contract.four_trials import Listening
+from tests.contract.sittings import Listening
 from tests.fakes import ScriptedEngine
 from tests.sweeps import InlineWriter
 

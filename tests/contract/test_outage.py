@@ -32,7 +32,7 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Slot, Trial
-from tests.contract.four_trials import Listening, check, four_trials
+from tests.contract.sittings import Listening, check, four_trials
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec

@@ -27,8 +27,8 @@ from lstm_sweep.search.service import bundles
 from lstm_sweep.search.store.registry import Version
 from tests.conftest import in_full
 from tests.contract.test_class_bundle import write as write_classifier
+from tests.servers import Proxy, proxy_of
 from tests.service_app import ImmediateService, Place, use_scripted_engines
-from tests.slow_proxy import Proxy, proxy_of
 
 #: stands for the command `rerun`: what it prints and says, and its exit code, by the field changed
 PROGRAM = """

@@ -27,7 +27,7 @@ from lstm_sweep.search.values.spec import digest_of
 from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
 from tests.conftest import run_here
-from tests.contract.four_trials import Listening
+from tests.contract.sittings import Listening
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, local, store_in, sweep_of, tiny_spec
 

@@ -24,7 +24,7 @@ from lstm_sweep.search.service.supervisor import AGAIN_S
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from tests.drivers import child_of, let_drivers_idle
+from tests.service_app import child_of, let_drivers_idle
 from tests.sweeps import PLAIN, store_in, tiny_spec
 
 

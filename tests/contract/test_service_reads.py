@@ -36,10 +36,9 @@ from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
-from tests.counted import CountedClient
-from tests.drivers import let_drivers_idle
+from tests.fakes import CountedClient
 from tests.servers import served
-from tests.service_app import API, HERE, SPACE, send_corpus
+from tests.service_app import API, HERE, SPACE, let_drivers_idle, send_corpus
 from tests.sweeps import store_in
 
 

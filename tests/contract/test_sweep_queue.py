@@ -36,8 +36,8 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import RoundDone
 from tests.contract.sittings import go_on
-from tests.drivers import child_of, let_drivers_idle
 from tests.fakes import ScriptedEngine
+from tests.service_app import child_of, let_drivers_idle
 from tests.sweeps import LOSSES, PLAIN, store_in, tiny_spec
 
 STARTING = "its driver is being started"

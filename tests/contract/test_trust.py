@@ -30,8 +30,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Slot, Trial
 from tests.conftest import write_text
-from tests.fakes import ScriptedEngine
-from tests.states import job_of
+from tests.fakes import ScriptedEngine, job_of
 from tests.sweeps import sweep_of, tiny_spec
 
 SECRETS = {

@@ -19,7 +19,7 @@ import yaml
 
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.store.settings import load
-from tests.unit.containers import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
+from tests.unit.documents import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
 
 SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY|LOGIN")
 #: a program that prints the password it was given

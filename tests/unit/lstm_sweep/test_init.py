@@ -39,8 +39,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import MAY_CHANGE, SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
-from tests.fakes import ScriptedEngine
-from tests.states import with_trials
+from tests.fakes import ScriptedEngine, with_trials
 from tests.sweeps import LOSSES, PLAIN
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -33,7 +33,7 @@ from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Ended, Outcome, Progressed, Slot, Trial
 from lstm_sweep.spaces.template.template import TemplateConfig
-from tests.states import with_trials
+from tests.fakes import with_trials
 from tests.unit.documents import DOCS, rows, section, text_of
 
 SLOTS = (Slot(0, core=0), Slot(1, core=1))

@@ -43,7 +43,7 @@ from lstm_sweep.search.values.trial import (
     Slot,
     Trial,
 )
-from tests.states import with_trials
+from tests.fakes import with_trials
 
 #: a event of `state`, and what it is given beside the state
 Event = tuple[Any, ...]

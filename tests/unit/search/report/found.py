@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from lstm_sweep.models.config import LIMITS, TrialConfig
 from lstm_sweep.search.report.figures import Findings
@@ -78,3 +81,46 @@ def confirmation(number: int, mean: float, p: float | None, **more: Any) -> Conf
     """A config of sweep `s` that was trained again with three seeds; without `p` it is the best."""
     given: dict[str, Any] = {"losses": (mean - 0.1, mean, mean + 0.1), "is_best": p is None}
     return Confirmed(f"s/{number}", mean, **(given | {"p": p, "above": 0.1} | more))
+
+
+# What a drawing shows, read back from its SVG
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = "</svg><script>alert('1')</script> & \"x\" \x00\x1b[31m\ud800"
+
+
+def parsed(drawing: str) -> Element:
+    """The root of a drawing, which has to be well-formed, with nothing but shapes."""
+    root = ElementTree.fromstring(drawing)
+    assert root.tag == f"{SVG}svg" and root.get("aria-label")
+    allowed = {"svg", "text", "line", "path", "circle", "rect", "title"}
+    assert {one.tag.removeprefix(SVG) for one in root.iter()} <= allowed
+    numbers = (value for one in root.iter() for name, value in one.items() if name in POSITIONS)
+    for value in numbers:
+        assert re.fullmatch(r"-?[0-9]+(\.[0-9])?", value), value
+    return root
+
+
+POSITIONS = {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "width", "height"}
+
+
+def texts(root: Element) -> list[str]:
+    """All texts that are seen."""
+    return [one.text or "" for one in root.iter(f"{SVG}text")]
+
+
+def with_class(root: Element, *words: str) -> list[Element]:
+    """Elements that have all these classes."""
+    return [one for one in root.iter() if set(words) <= set((one.get("class") or "").split())]
+
+
+def points(path: Element) -> list[tuple[float, float]]:
+    """The corners of a path."""
+    numbers = [float(one) for one in re.findall(r"-?[0-9.]+", path.get("d") or "")]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def centre(mark: Element) -> tuple[float, float]:
+    """Where a circle stands."""
+    return float(mark.attrib["cx"]), float(mark.attrib["cy"])

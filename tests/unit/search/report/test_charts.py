@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lstm_sweep.models import classes
+from lstm_sweep.models.classes import Evidence
+from lstm_sweep.search.report import class_figures, report_page, svg
 from lstm_sweep.search.report.charts import (
     Axis,
     Band,
@@ -18,19 +25,23 @@ from lstm_sweep.search.report.charts import (
     scatter,
     seeds,
 )
-from lstm_sweep.search.report.svg import CHARACTER
+from lstm_sweep.search.report.figures import Findings
+from lstm_sweep.search.report.svg import CHARACTER, scale
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.values.trial import Trial
 from lstm_sweep.spaces.template.template import TemplateConfig
-from tests.unit.search.report.drawn import (
+from tests.unit.search.report.found import (
     HOSTILE,
     SVG,
     centre,
+    confirmation,
+    findings,
     parsed,
     points,
     texts,
+    trial,
     with_class,
 )
-from tests.unit.search.report.found import confirmation, trial
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, 1.7e308, 5e-324])
@@ -127,8 +138,98 @@ def test_any_trials_can_be_drawn() -> None:
         Axis("same", 1, 1),
         Axis("nan", math.nan),
     ]
-    for given in ([], trials, trials[:1], trials[2:]):
-        drawing = parallel(axes, given, loss_label=HOSTILE)
+    for some in ([], trials, trials[:1], trials[2:]):
+        drawing = parallel(axes, some, loss_label=HOSTILE)
         parsed(drawing)
         assert "<script" not in drawing
     parsed(parallel([], trials, loss_label="loss"))
+
+
+finite = st.floats(min_value=-1e100, max_value=1e100)
+
+
+@given(st.lists(finite, min_size=1), st.booleans(), st.integers(2, 12))
+def test_every_scale_has_finite_places_and_ticks(values: list[float], log: bool, most: int) -> None:
+    found = scale(values, 10, 500, log=log)
+    if found is None:
+        assert log and all(value < 1e-100 for value in values)
+        return
+    ticks = found.ticks(most)
+    assert all(math.isfinite(tick) for tick in ticks) and len(ticks) <= 3 * most + 2
+    for value in [*values, *ticks]:
+        assert 10 <= found(value) <= 500 or (log and value < 1e-100)
+
+
+def test_what_comes_from_outside_is_escaped_and_stays_well_formed() -> None:
+    made = svg.element("text", HOSTILE, aria_label=HOSTILE, class_="a b")
+    found = ElementTree.fromstring(made)
+    assert "<script>" not in made and len(found) == 0
+    assert found.text == "</svg><script>alert('1')</script> & \"x\" \ufffd\ufffd[31m\ufffd"
+    assert found.get("aria-label") == found.text and found.get("class") == "a b"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_there_is_no_place_for_what_is_not_finite(value: float) -> None:
+    with pytest.raises(ValueError, match="expected a finite number"):
+        svg.element("circle", cx=value)
+
+
+@pytest.fixture(autouse=True)
+def few_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classes, "REPLICATES", 100)
+
+
+def told(count: int = 3, noise: float = 1.0, name: str = "class", scale: float = 1.0) -> Findings:
+    """A sweep whose best trial has 300 sequences mostly right, beside a baseline with noise."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % count
+    best = rng.normal(size=(300, count)) + 2.5 * np.eye(count)[labels]
+    other = scale * best + noise * rng.normal(size=best.shape)
+    names = [f"{name} {k}" for k in range(count)]
+    texts_of = lambda wrong: [HOSTILE] * len(wrong)  # noqa: E731
+    found = Evidence.of("s/0", best, labels, names, {"naive_bayes": other}, texts_of)
+    return findings(trial(0, 0.5), objective=reader.CLASSES.objective, classes=found)
+
+
+@pytest.mark.parametrize("count", [2, 12, 40])
+def test_each_cell_is_a_true_class_and_what_it_was_taken_for(count: int) -> None:
+    found = told(count, name=HOSTILE if count == 12 else "class")
+    [figure] = class_figures.confusion(found)
+    root = parsed(figure.picture)
+    shown = min(count, 30)
+    assert len(with_class(root, "cell")) == shown**2
+    assert len(with_class(root, "cell", "right")) == shown
+    assert found.classes
+    if count == 2:
+        names, counts = found.classes.scores.confusion
+        assert {*map(str, counts.ravel()), *names} == {*texts(root)}
+    assert ("rarest classes" in figure.caption) == (count == 40)
+
+
+@pytest.mark.parametrize(
+    ("noise", "scale", "said"),
+    [
+        (0.01, 1.0, "Naive bayes is as good: its log loss is 0.000"),
+        (0.01, 0.05, "Naive bayes is right as often ("),
+        (0.01, 2.5, "Naive bayes is better: its log loss is 0."),
+        (4.0, 1.0, None),
+    ],
+)
+def test_a_baseline_that_is_as_good_is_named(noise: float, scale: float, said: str | None) -> None:
+    first, *others = class_figures.class_sentences(told(noise=noise, scale=scale))
+    assert "of 300 validation sequences; the most frequent class is 33.3 %" in first
+    assert [one[: len(said or "")] for one in others] == ([said] if said else [])
+
+
+def test_the_page_has_scores_baselines_classes_and_what_is_wrong() -> None:
+    found = told()
+    page = report_page.report_page(found, "now")
+    titles = [title for title, _ in class_figures.class_tables(found)]
+    assert len(titles) == 4 and all(title in page for title in titles)
+    assert "confusion matrix" in page and "<script>alert" not in page
+    scores = dict(class_figures.class_tables(found))[titles[0]].rows
+    assert found.classes and ["accuracy", str(found.classes.scores.measures["accuracy"])] in [
+        [*row] for row in scores
+    ]
+    plain = report_page.report_page(findings(trial(0, 0.5)), "now")
+    assert "How well classes are told" not in plain

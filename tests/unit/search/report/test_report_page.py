@@ -17,8 +17,7 @@ from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.report.report_page import advice
 from lstm_sweep.search.values.trial import RETURNED_LOSS, Objective, Outcome, Phase, Trial
 from lstm_sweep.spaces.template.template import TemplateConfig
-from tests.unit.search.report.drawn import HOSTILE, parsed
-from tests.unit.search.report.found import confirmation, findings, trial
+from tests.unit.search.report.found import HOSTILE, confirmation, findings, parsed, trial
 
 
 def test_the_answer_is_the_best_trial_in_nats_and_bits() -> None:

@@ -24,7 +24,7 @@ from lstm_sweep.search.service.supervisor import Supervisor
 from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore
-from tests.drivers import child_of
+from tests.service_app import child_of
 from tests.unit.search.service.test_supervisor import SWEEP, Time, supervisor_of
 
 WANTED = Wanted("s/1", "0" * 32, ("--set=dropout=0.1",))

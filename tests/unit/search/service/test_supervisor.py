@@ -40,7 +40,7 @@ from lstm_sweep.search.service.supervisor import (
     Supervisor,
 )
 from lstm_sweep.search.values.spec import SERVER, TOKEN
-from tests.drivers import child_of, let_drivers_idle
+from tests.service_app import child_of, let_drivers_idle
 
 RUN = "0" * 32
 SWEEP = QueuedJob(name="s", run_id=RUN, owner="ann", submitted=1.0, workers=2, trials_left=9)

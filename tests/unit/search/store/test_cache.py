@@ -26,7 +26,7 @@ from lstm_sweep.search.store.cache import (
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.tags import Tag
-from tests.counted import CountedClient
+from tests.fakes import CountedClient
 from tests.sweeps import store_in
 
 
