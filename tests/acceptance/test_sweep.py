@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.cases import BUNDLE, LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
@@ -185,26 +184,6 @@ def test_an_export_that_is_told_to_end_leaves_nothing(swept: Swept, tmp_path: Pa
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def of_ids(workplace: Callable[[str], Path]) -> Swept:
-    """A sweep on a log of event ids, in sessions that end within an example of five symbols."""
-    folder = workplace("ids")
-    rng = np.random.default_rng(1)
-    lines = [" ".join(map(str, np.cumsum(rng.integers(0, 2, 4)) * 7)) for _ in range(900)]
-    (folder / "log.txt").write_text("\n".join(lines), encoding="utf-8")
-    place = Place(folder)
-    done = place.run("launch", "--data", "log.txt", *TINY, "--trials", "2", "--workers", "1")
-    return Swept(place, done)
-
-
-def test_event_ids_are_searched_too(of_ids: Swept) -> None:
-    done = of_ids.done
-    assert done.code == 0, done.err
-    assert "a symbol is an event id, a line is a session" in done.err
-    assert "] log-1/0 " in done.err and "] log-1/0 " not in done.out
-    assert "nats better" in done.out or "nats worse" in done.out
 
 
 def test_a_sweep_without_a_result_says_so(workplace: Callable[[str], Path]) -> None:

@@ -20,9 +20,7 @@ from lstm_sweep.search.values.spec import SweepSpec, read_spec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space, from_file, from_mapping, with_settings
 
-#: as many cases as a few seconds allow
 always = settings(
-    max_examples=200,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -1,11 +1,9 @@
-"""What benchmarks print: recorded curves, chains, an oracle, a contest."""
+"""Recorded curves are replayed, and the entropy of chains is known."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import oracle, time_to_target
-from benchmarks.alone import OURS, run_alone
 from benchmarks.chains import IDS, SIZES, Chain, data_of
 from benchmarks.curves import UNSAID, Curve, divided
-from benchmarks.replay import PLAIN, POLICIES, VARIANTS, Replay, quartiles
-from benchmarks.time_to_target import Event, Setting, condensed
+from benchmarks.replay import PLAIN, POLICIES, VARIANTS, Replay
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
@@ -115,23 +110,6 @@ def test_only_recorded_configs_of_a_part_of_a_grid_are_tried(rule: Plan, tmp_pat
     assert 9.0 <= replay.sweep(rule, slots=2)[0] < math.inf
 
 
-def test_quartiles_are_infinite_where_that_many_sweeps_never_came_to_the_target() -> None:
-    assert quartiles([1.0, 2.0, 3.0]) == (1.0, 2.0, 3.0)
-    assert quartiles([1.0, 2.0, math.inf]) == (1.0, 2.0, math.inf)
-    assert quartiles([math.inf] * 3) == (math.inf,) * 3
-    assert quartiles([1.0, 1.0, math.inf, math.inf])[1:] == (math.inf, math.inf)
-
-
-def test_a_program_whose_time_is_over_is_ended_with_its_children(tmp_path: Path) -> None:
-    waits = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {!r}]); {}"
-    child = "import os, time; os.symlink(str(os.getpid()), 'child'); time.sleep(3600)"
-    command = [sys.executable, "-c", waits.format(child, "time.sleep(3600)")]
-    assert run_alone(command, tmp_path, tmp_path / "log", time.time() + 3.0) == 0
-    command_line = Path("/proc") / (tmp_path / "child").readlink() / "cmdline"
-    # one that nobody has waited for yet has none
-    assert not command_line.exists() or not command_line.read_bytes()
-
-
 #: two ids: a coin after a pair of the same ids, else the second of the pair again
 COIN = Chain(np.array([[[0.5, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.5, 0.5]]]))
 
@@ -149,77 +127,6 @@ def test_the_bound_lies_above_the_entropy_by_what_is_not_known_after_so_many_ids
     most = IDS**2 * (IDS - 1) / 2 / SIZES["train"]
     assert 0.5 * most < chain.bound(parts["train"]) - chain.entropy < 1.2 * most
     assert chain.bound(parts["train"]) < chain.bound(parts["train"][:10_000])
-
-
-def run(kind: str, seed: int, found: list[tuple[float, float]], **changes: Any) -> oracle.Run:
-    return oracle.Run(
-        kind, seed, improvements=found,
-        **{"minutes": 20.0, "workers": 2, "settings": "", "corpus": "d", "rounds_per_epoch": 4,
-           "targets": 100, "adjacent": 1, "config": {}, **changes},
-    )  # fmt: skip
-
-
-#: after 5 minutes 2.0, which it has had for 100 s, after 10 minutes 1.8 and after 20 minutes 1.5
-ORACLE = run("oracle", 0, [(100, 2.0), (400, 1.8), (900, 1.5)])
-
-
-def test_the_best_config_is_that_of_the_search_with_the_lowest_loss() -> None:
-    searches = [
-        run("search", 0, [(9, 2.0)], config={"layers": 2}),
-        run("search", 1, [(9, 1.9)], config={"layers": 3}),
-        run("oracle", 0, [(9, 1.0)], config={"layers": 4}),
-    ]
-    assert oracle.oracle_config(searches) == {"layers": 3}
-    assert oracle.missing(searches, 4) == [2, 3]
-
-
-def rows(text: str) -> list[list[str]]:
-    return [line.split() for line in text.splitlines()]
-
-
-def test_a_ratio_is_the_time_of_the_search_to_a_loss_by_that_of_the_oracle_of_its_seed() -> None:
-    other = run("oracle", 1, [(50, 1.9)])
-    first = run("search", 0, [(150, 2.0), (1000, 1.8), (1200, 1.4)], minutes=40.0)
-    never = run("search", 2, [(150, 2.0)], minutes=40.0)
-    _, row, second, last = rows(oracle.table("text", [ORACLE, other, first, never]))
-    assert row[2:] == ["2.0000", "100", "150", "1.50", "1.8000", "400", "1000", "2.50",
-                       "1.5000", "900", "1200", "1.33", "1.5000", "1.4000"]  # fmt: skip
-    # without an oracle of its seed it is compared with the first
-    assert second[2:10] == ["2.0000", "100", "150", "1.50", "1.8000", "400", "never", "never"]
-    assert last == ["median", "ratio", "1.50", "never", "never"]
-    assert "1 searches and 0 oracles" in oracle.table("text", [first])
-
-
-SETTING = Setting("d", minutes=10.0, direction="uni", workers=2)
-
-
-def contestant(
-    name: str, improvements: list[tuple[float, float]], seed: int = 0
-) -> time_to_target.Run:
-    return time_to_target.Run(name, seed, SETTING, improvements, 3, 9)
-
-
-def test_of_events_in_time_the_improvements_and_counts_are_kept() -> None:
-    events = [
-        Event(1, "0", 0, None, {"layers": 1}), Event(9, "0", 1, 2.5, {"layers": 1}),
-        Event(20, "0", 2, 2.6, {"layers": 1}), Event(21, "0", 2, None, {"layers": 1}, ended=True),
-        Event(30, "1", 1, 2.0, {"layers": 2}), Event(700, "1", 2, 1.0, {"layers": 2}),
-    ]  # fmt: skip
-    found = condensed("peer", 0, SETTING, events)
-    assert found.improvements == [(9, 2.5), (30, 2.0)]
-    assert (found.configs, found.epochs) == (2, 3)
-
-
-def test_the_target_is_what_the_best_peer_has_at_its_end() -> None:
-    runs = [
-        *(contestant(OURS, [(40.0 + seed, 1.5)], seed) for seed in range(3)),
-        contestant("first", [(200.0, 1.6)]),
-        contestant("second", [(20.0, 2.5)]),
-    ]
-    lines = [line.split() for line in time_to_target.table(runs).splitlines()]
-    assert [line[0] for line in lines[1:4]] == [OURS, "first", "second"]
-    assert lines[1][-2:] == ["41", "1.00"] and lines[2][-2:] == ["200", "4.88"]
-    assert lines[3][-2:] == ["over", "14.63"]
 
 
 def test_the_last_share_of_a_text_is_validation_data_and_all_before_it_training(

@@ -99,22 +99,6 @@ def test_a_split_has_room_for_a_window_and_its_target(tmp_path: Path) -> None:
 # Whatever the file
 
 
-near_ids = st.text("0123456789 \n\r\t-.", max_size=200).map(str.encode)
-
-
-@given(st.binary(max_size=200) | near_ids, st.sampled_from(["auto", "chars", "ids"]))
-def test_any_bytes_load_or_are_refused(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, symbols: str
-) -> None:
-    try:
-        corpus = load_file(tmp_path_factory.getbasetemp(), content, symbols)
-    except InputError as refusal:
-        assert "data" in str(refusal)
-    else:
-        assert len(corpus.alphabet.symbols) >= 2
-        assert min(sizes_of(corpus)) >= 1
-
-
 @given(st.text(min_size=10, max_size=60), st.integers(1, 9))
 def test_any_text_is_kept_character_by_character(
     tmp_path_factory: pytest.TempPathFactory, text: str, block: int

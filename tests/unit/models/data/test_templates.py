@@ -36,8 +36,10 @@ def theirs(lines: list[list[str]], settings: TemplateSettings) -> tuple[list[int
     return groups([*found]), {one.get_template() for one in drain.clusters}
 
 
-@pytest.mark.parametrize(("sim_th", "depth"), [(0.4, 4), (0.4, 6), (0.7, 5), (0.2, 3)])
-@pytest.mark.parametrize("masks", [MASKS, MASKS[-1:], ()])
+@pytest.mark.parametrize(
+    ("sim_th", "depth", "masks"),
+    [(0.4, 4, MASKS), (0.4, 6, MASKS[-1:]), (0.7, 5, ()), (0.2, 3, MASKS)],
+)
 def test_lines_of_services_are_grouped_as_drain3_groups_them(
     sim_th: float, depth: int, masks: tuple[tuple[str, str], ...]
 ) -> None:
