@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,22 +108,6 @@ class TestRunning(RunningCase):
     def place(self, place: Place, tmp_path: Path) -> Place:
         write_text(tmp_path / "words.txt", 200_000)
         return Place(tmp_path, place.environment)
-
-
-def without_ids(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What `trials` says, without what is another each time."""
-    return [{key: value for key, value in row.items() if key != "run_id"} for row in rows]
-
-
-def test_the_same_sweep_on_sqlite_has_the_same_listing(
-    swept: Swept, workplace: Callable[[str], Path]
-) -> None:
-    folder = workplace("twin")
-    write_text(folder / "words.txt")
-    twin = sweep_first(Place(folder))
-    assert twin.done.code == 0, twin.done.err
-    assert without_ids(twin.place.trials("first")) == without_ids(swept.place.trials("first"))
-    assert twin.done.json["baselines"] == swept.done.json["baselines"]
 
 
 def test_the_server_keeps_the_files_and_the_sweep_none(swept: Swept, team: Team) -> None:
