@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,20 @@ from hypothesis import strategies as st
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions import sweeps
 from lstm_sweep.search.actions.sweeps import SweepResult
+from lstm_sweep.search.driver import loop
+from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.resume import rebuild
-from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.store import reader
+from lstm_sweep.search.driver.state import Observer, SweepState
+from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
+from lstm_sweep.search.store import reader, writer
+from lstm_sweep.search.store.faults import NoAnswerError
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Phase, Slot, Trial
 from tests.contract.sittings import after, interrupt
-from tests.fakes import ScriptedEngine
+from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
 TRIALS, EPOCHS = 8, 4
@@ -110,3 +117,167 @@ def check(store: MemoryStore, state: SweepState) -> None:
     assert read.seconds == pytest.approx(state.seconds, abs=0.05)
     assert read.slot_seconds == pytest.approx(state.slot_seconds, abs=0.05)
     assert (read.baselines, read.name, read.run_id) == (state.baselines, "s", state.run_id)
+
+
+# Slots that come and go while a sweep runs
+
+
+A, B, C = (Slot(index, core=0, node=f"node-{index}") for index in range(3))
+#: of trials of three epochs
+SLOT_LOSSES = {number: [3.0, 2.9, 2.8 - number / 10] for number in range(12)}
+GONE = SlotLost("its node has left the cluster")
+
+Changes = dict[int, list[tuple[Slot, SlotAdded | SlotLost]]]
+
+
+class Told(Observer):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def said(self, text: str) -> None:
+        """Keep it."""
+        self.told.append(text)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def display() -> Told:
+    return Told()
+
+
+def swept(
+    cluster: ScriptedCluster, corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> Sweep:
+    """A sweep of six trials that has run on a cluster."""
+    spec = tiny_spec(epochs=3, data=str(data), trials=6, **PLAIN)
+    arguments: dict[str, Any] = {"store": store, "engine": cluster, "observer": display}
+    sweep = Sweep(spec, name="s", task=CorpusTask.of(spec, corpus), **arguments)
+    sweep.run()
+    assert {run.info.status for run in store.runs()} <= {"FINISHED", "FAILED"}
+    assert store.run(sweep.state.run_id).info.status == "FINISHED"
+    return sweep
+
+
+def test_a_trial_whose_slot_is_lost_is_tried_again_on_another(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    cluster = ScriptedCluster(SLOT_LOSSES, (A, B), {2: [(A, GONE)]})
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert sweep.state.slots == (B,)
+    assert [one for one in cluster.started if one[0] == 0] == [(0, 1, A), (0, 2, B)]
+    [lost] = store.runs({Tag.OUTCOME: "lost"})
+    assert (lost.data.tags[Tag.TRIAL], lost.data.tags[Tag.REASON]) == ("0", GONE.reason)
+    assert display.told == ["node-0, core 0 is lost: its node has left the cluster"]
+
+
+def test_a_sweep_without_any_slot_waits_for_one(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    changes: Changes = {2: [(A, GONE)], 9: [(B, SlotAdded())]}
+    cluster = ScriptedCluster(SLOT_LOSSES, (A,), changes)
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert {slot for _, _, slot in cluster.started[1:]} == {B}
+    assert display.told[1:] == ["no slot is left: waiting for one"]
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "and back"])
+def test_slots_may_be_lost_while_the_store_is_away(
+    corpus: Corpus,
+    data: Path,
+    store: MemoryStore,
+    display: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    back: bool,
+) -> None:
+    asked, heard, create_run = threading.Event(), threading.Event(), store.create_run
+    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(loop, "TURN_S", 60.0)  # so that all begin before a slot is lost
+
+    class Cluster(ScriptedCluster):
+        def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+            events = super().wait(timeout_s)
+            if self._waits > 3 and asked.wait(60):
+                heard.set()
+            return events
+
+    def create_later(name: str, tags: Mapping[str, str], *more: Any) -> str:
+        if tags.get(Tag.TRIAL) == "1" and not heard.is_set():
+            asked.set()
+            raise NoAnswerError("memory", "nobody there")
+        return create_run(name, tags, *more)
+
+    store.create_run = create_later  # type: ignore[method-assign, assignment]
+    came = [(B, SlotAdded()), (C, SlotAdded())] if back else []
+    cluster = Cluster(SLOT_LOSSES, (A, B, C), {1: [(B, GONE), (C, GONE), *came]})
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    assert [attempt for number, attempt, _ in cluster.started if number == 1] == [1, 2]
+    assert "the store does not answer, waiting: nobody there" in display.told
+    names = [run.info.run_name for run in store.runs({Tag.TRIAL: "1"})]
+    assert names == ["s/1", "s/1 (attempt 2)"]
+
+
+def test_a_trial_that_loses_its_slot_each_time_is_given_up(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    changes: Changes = {wait: [(A, GONE), (A, SlotAdded())] for wait in (2, 3, 4)}
+    sweep = swept(ScriptedCluster(SLOT_LOSSES, (A,), changes), corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 5, "lost": 1}
+
+
+def test_who_has_the_best_loss_and_no_weights_is_named(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    class Dying(ScriptedCluster):
+        def collect(self, slot: Slot) -> Path:
+            folder = super().collect(slot)
+            if folder.name == "5":
+                (folder / "model.keras").unlink()
+            return folder
+
+    sweep = swept(Dying(SLOT_LOSSES, (A,), {}), corpus, data, store, display)
+    assert sweep.state.best and sweep.state.best.number == 5
+    assert Tag.WEIGHTS not in store.tags(sweep.state.best.run_id)
+    assert display.told == [
+        "s/5 has no weights: its files could not be had from node-0, core 0; its rerun has them"
+    ]
+
+
+class BadNode(ScriptedCluster):
+    """No trial can begin on `B`, which is left out for a while each time that one is tried."""
+
+    reason = "its corpus did not come: OSError: [Errno 28] No space left on device"
+
+    def start(self, job: Job) -> None:
+        """It ends at once."""
+        super().start(job)
+        if job.slot == B:
+            self._saying[B] = [Ended(Outcome.LOST, self.reason, unfinished=True)]
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """The slot is lost, and comes back later."""
+        heard = [*super().wait(timeout_s)]
+        if any(slot == B and isinstance(event, Ended) for slot, event in heard):
+            self.slots = tuple(slot for slot in self.slots if slot != B)
+            heard.append((B, SlotLost(self.reason, told=bool(self._changes))))
+            self._changes[self._waits + 2] = [(B, SlotAdded())]
+        return heard
+
+
+def test_a_node_on_which_no_trial_can_begin_costs_no_trial_and_is_named_once(
+    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+) -> None:
+    cluster = BadNode(SLOT_LOSSES | {0: [3.0] * 30}, (A, B), {})
+    sweep = swept(cluster, corpus, data, store, display)
+    assert sweep.state.counts == {"complete": 6}
+    tried = [attempt for number, attempt, slot in cluster.started if (number, slot) == (1, B)]
+    assert tried == list(range(1, len(tried) + 1)) and len(tried) > 3
+    assert display.told == [f"node-1, core 0 is lost: {cluster.reason}"]

@@ -1,0 +1,370 @@
+"""The best loss of a sweep while it runs, and when it has ended: what the store says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.actions import lifecycle, references
+from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.sweeps import SweepResult
+from lstm_sweep.search.cli.sweeps import status_line
+from lstm_sweep.search.driver.resume import rebuild
+from lstm_sweep.search.driver.state import Observer, SweepState
+from lstm_sweep.search.driver.sweep import Sweep
+from lstm_sweep.search.engines.base import SlotAdded
+from lstm_sweep.search.process.signals import SIGNALS, Interrupts
+from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.memory import MemoryStore
+from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.sweep import SweepStatus
+from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot, Trial
+from tests.fakes import ScriptedCluster, ScriptedEngine
+from tests.sweeps import LOSSES, PLAIN, InlineWriter, local, sweep_of, tiny_spec
+
+#: the second trial is the best after its first round, and after its third
+CURVES = {0: [2.5, 2.6, 2.7], 1: [2.4, 2.45, 2.3]}
+FAILED = {1: Ended(Outcome.ERROR, "no luck")}
+
+
+@pytest.fixture
+def store() -> Store:
+    return MemoryStore()
+
+
+@pytest.fixture
+def sweep(store: Store, corpus: Corpus, data: Path) -> Callable[..., Sweep]:
+    """Makes a sweep of two trials of three epochs."""
+
+    def make(trials: int = 2, **engine: Any) -> Sweep:
+        spec = tiny_spec(data=str(data), trials=trials, epochs=4, **PLAIN)
+        return sweep_of(store, corpus, ScriptedEngine(CURVES, **engine), spec)
+
+    return make
+
+
+class Died(BaseException):
+    """Nothing is closed after it."""
+
+
+def died(made: Sweep) -> None:
+    """Run a sweep whose driver dies, as by `kill -9`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sweep, "_finish", lambda self: None)
+        with pytest.raises(Died):
+            made.run()
+    parent = reader.existing_sweep(made._store, "s")
+    gone = json.loads(parent.data.tags[Tag.LEASE]) | {"born": 1}
+    made._store.log(parent.info.run_id, tags={Tag.LEASE: json.dumps(gone)})
+
+
+def listed(store: Store) -> float | None:
+    """The best loss in the list of sweeps."""
+    [row] = local(store).sweeps()
+    return row.best_val_loss
+
+
+def test_a_trial_that_runs_counts_and_is_marked(store: Store, sweep: Callable[..., Sweep]) -> None:
+    seen = list[tuple[Any, ...]]()
+
+    def watch(message: RoundDone) -> None:  # before the round is told
+        report = local(store).status("s")
+        best = report.best
+        seen.append((best and (best.trial, best.val_loss, best.running), listed(store)))
+        if best and best.running:
+            assert report.to_dict()["best"]["running"] is True
+            assert f"best {best.trial} {best.val_loss:.4f} (not ended)" in status_line(report)
+
+    sweep(watch=watch).run()
+    first, second = ("s/0", 2.5, True), ("s/1", 2.4, True)
+    assert seen == [
+        (None, None), (first, 2.5), (first, 2.5),
+        (("s/0", 2.5, False), 2.5), (second, 2.4), (second, 2.4),
+    ]  # fmt: skip
+    ended = local(store).status("s")
+    assert ended.best and (ended.best.trial, ended.best.val_loss) == ("s/1", 2.3)
+    assert ended.to_dict()["best"]["running"] is False and "(not ended)" not in status_line(ended)
+    assert listed(store) == 2.3
+
+
+def test_a_sweep_that_goes_on_logs_at_no_earlier_step(
+    store: Store, sweep: Callable[..., Sweep], corpus: Corpus
+) -> None:
+    heard = list[RoundDone]()
+
+    def interrupt(message: RoundDone) -> None:
+        heard.append(message)
+        if len(heard) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(watch=interrupt).run()
+    parent = reader.existing_sweep(store, "s")
+    before = max(store.history(parent.info.run_id, "best_val_loss"))
+    past = rebuild(store, parent)
+    assert past.step == before == 2  # the one that was stopped counts
+    seen = list[float | None]()
+    engine = ScriptedEngine(CURVES | {1: [2.2, 2.6]}, watch=lambda _: seen.append(listed(store)))
+    sweep_of(store, corpus, engine, past.state.spec, past=past).run()
+    assert (seen, listed(store)) == ([2.4, 2.2], 2.2)
+    assert max(store.history(parent.info.run_id, "best_val_loss")) == before
+
+
+def test_a_trial_that_has_failed_counts_no_more(store: Store, sweep: Callable[..., Sweep]) -> None:
+    sweep(endings=FAILED).run()
+    assert listed(store) == 2.5
+    best = local(store).status("s").best
+    assert best and (best.trial, best.running) == ("s/0", False)
+
+
+def test_a_sweep_that_was_broken_off_and_put_in_order_counts_trials_that_have_ended(
+    store: Store, sweep: Callable[..., Sweep]
+) -> None:
+    heard = list[RoundDone]()
+
+    def die(message: RoundDone) -> None:
+        heard.append(message)
+        if len(heard) == 5:
+            raise Died
+
+    died(sweep(watch=die))
+    assert listed(store) == 2.4
+    best = local(store).status("s").best
+    assert best and best.trial == "s/0"  # nobody drives the other one
+    local(store).stop("s")
+    assert listed(store) == 2.5
+
+
+COMPARED = {0: [2.5, 2.0], 1: [2.4, 2.25], 2: [2.4]}
+
+
+@pytest.fixture(scope="module")
+def compared(corpus: Corpus, data: Path) -> Store:
+    """A store with a sweep of three trials, the last of which has failed."""
+    store = MemoryStore()
+    spec = tiny_spec(data=str(data), trials=3, epochs=2, **PLAIN)
+    endings = {2: Ended(Outcome.ERROR, "no luck")}
+    sweep_of(store, corpus, ScriptedEngine(COMPARED, endings=endings), spec).run()
+    return store
+
+
+def test_two_trials_are_compared_by_configs_curves_and_losses(compared: Store) -> None:
+    found = local(compared).compare("s/0", "s/1")
+    assert found.difference == pytest.approx(0.25)
+    assert found.verdict.startswith("s/0 is 0.2500 better than s/1; what seeds change is not known")
+    mine, its = (one.record.config.to_dict() for one in (found.first, found.second))
+    assert found.differences == {
+        name: (mine[name], its[name]) for name in mine if mine[name] != its[name]
+    }
+    assert [row["val_loss"] for row in found.second.by_epoch] == [2.4, 2.25]
+    swapped = local(compared).compare("s/1", "s/0")
+    assert swapped.difference == pytest.approx(-0.25) and swapped.verdict == found.verdict
+    assert list(found.to_dict()) == [
+        "first", "second", "differences", "difference", "spread", "verdict", "sweeps",
+    ]  # fmt: skip
+
+
+def test_a_trial_of_other_data_is_not_compared(compared: Store) -> None:
+    run_id = local(compared).show("s/1").record.run_id
+    was = compared.tags(run_id)[Tag.CORPUS_DIGEST]
+    compared.log(run_id, tags={Tag.CORPUS_DIGEST: "0" * 32})
+    found = local(compared).compare("s/0", "s/1")
+    compared.log(run_id, tags={Tag.CORPUS_DIGEST: was})
+    assert found.difference is None and "other data" in found.verdict
+
+
+def test_trials_of_sweeps_with_other_seeds_are_compared_if_they_have_the_same_targets(
+    compared: Store, corpus: Corpus, data: Path
+) -> None:
+    for name, seeds in (
+        ("t", {"seed": 7}),
+        ("u", {"targets_seed": 7}),
+        ("v", {"adjacent_targets": 1}),
+    ):
+        spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN, **seeds)
+        sweep_of(compared, corpus, ScriptedEngine({0: [2.5]}), spec, name=name).run()
+    assert local(compared).compare("s/0", "t/0").difference == pytest.approx(0.5)
+    for trial in ("u/0", "v/0"):
+        other = local(compared).compare("s/0", trial)
+        assert other.difference is None and "other targets" in other.verdict
+
+
+@pytest.mark.parametrize(
+    "first, second, trials, named",
+    [
+        ("s", "s/1", ("s/0", "s/1"), ["s"]),
+        ("s/1", "s", ("s/1", "s/0"), ["s"]),
+        ("s", "s", ("s/0", "s/0"), ["s"]),
+        ("s", "beef", ("s/0", "beef/0"), ["s", "beef"]),
+    ],
+)
+def test_of_a_sweep_its_best_trial_is_compared(
+    compared: Store, corpus: Corpus, data: Path, first: str, second: str, trials: tuple[str, str],
+    named: list[str],
+) -> None:  # fmt: skip
+    """A name that might be the beginning of a run ID is that of the sweep, if there is one."""
+    if not reader.find_sweep(compared, "beef"):
+        spec = tiny_spec(data=str(data), trials=1, epochs=1, **PLAIN)
+        sweep_of(compared, corpus, ScriptedEngine({0: [2.5]}), spec, name="beef").run()
+    found = local(compared).compare(first, second)
+    assert (found.first.record.id, found.second.record.id) == trials
+    expected = {row.sweep: row for row in local(compared).sweeps()}
+    assert list(found.sweeps) == [expected[name] for name in named]
+    assert found.difference is not None
+
+
+# Sweeps as functions of values: no command line, no worker, a real store
+
+
+def of_process() -> dict[str, Any]:
+    """What the functions must leave as it is."""
+    return {
+        "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
+        "handlers": [signal.getsignal(number) for number in SIGNALS],
+        "folder": Path.cwd(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_else(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Nothing is printed, and the process is afterwards as it was."""
+    import mlflow  # noqa: F401  (both leave variables in the environment when imported)
+    import sklearn  # noqa: F401
+
+    before = of_process()
+    yield
+    assert of_process() == before
+    assert capfd.readouterr() == ("", "")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store, and small sweeps in it that no worker trains."""
+
+    settings: Settings
+    data: Path
+
+    def spec(self, **fields: Any) -> SweepSpec:
+        """The spec of a sweep called `s` of three trials."""
+        given = {"data": str(self.data), "name": "s", "trials": 3, **PLAIN, **fields}
+        return tiny_spec(**given)
+
+    def launch(self, **more: Any) -> SweepResult:
+        """Run that sweep."""
+        return Local(self.settings).launch(self.spec(), **more)
+
+    @property
+    def store(self) -> Store:
+        """The store itself."""
+        return MlflowStore(self.settings)
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Puts scripted engines in the place of real ones; the arguments of the next ones."""
+    arguments = list[dict[str, Any]]()
+
+    def open_engine(name: str, **more: Any) -> ScriptedEngine:
+        return ScriptedEngine(LOSSES, **(arguments[0] if arguments else {}))
+
+    monkeypatch.setattr(references, "open_engine", open_engine)
+    return arguments
+
+
+@pytest.fixture
+def place(workplace: Callable[[str], Path], data: Path, engines: list[dict[str, Any]]) -> Place:
+    return Place(load(workplace("api"), {}), data)
+
+
+class Watching(Observer):
+    """Notes what it is told; `do` is called with each trial that has ended."""
+
+    def __init__(self, do: Callable[[], object] = lambda: None) -> None:
+        self.told = list[str]()
+        self.lines = list[str]()
+        self._do = do
+
+    def started(self, state: SweepState) -> None:
+        self.told.append("started")
+
+    def trial_ended(self, progress: Trial, state: SweepState) -> None:
+        self.told.append(progress.id)
+        self._do()
+
+    def said(self, text: str) -> None:
+        self.lines.append(text)
+
+    def ended(self, state: SweepState) -> None:
+        self.told.append("ended")
+
+
+# --- launch ---------------------------------------------------------------------------------------
+
+
+def test_a_sweep_begins_on_a_cluster_that_has_no_free_slot_yet_and_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot, watching = Slot(0, core=0, node="a"), Watching()
+    full = ScriptedCluster(LOSSES, (), {3: [(slot, SlotAdded())]})
+    monkeypatch.setattr(references, "open_engine", lambda name, **more: full)
+    result = place.launch(observer=watching)
+    assert dict(result.trials) == {"complete": 3}
+    assert watching.lines[0] == "sweep s: 3 trials on no slot yet"
+    assert "no slot is left: waiting for one" in watching.lines
+
+
+# --- the end that is wanted -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def inline_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that has what a driver has decided, whenever it is looked at."""
+    monkeypatch.setattr(lifecycle, "Sweep", partial(Sweep, writer=InlineWriter))
+
+
+@pytest.mark.usefixtures("inline_writer")
+def test_an_end_that_is_asked_for_closes_the_sweep_which_goes_on_later(place: Place) -> None:
+    request = Interrupts()
+    watching = Watching(request.request)
+    result = place.launch(observer=watching, interrupts=request)
+    assert (result.state, result.goes_on) == (SweepStatus.INTERRUPTED, True)
+    assert watching.told == ["started", "s/0", "ended"]
+    status = Local(place.settings).status("s")
+    assert status.slots == 1
+    assert (status.state, status.why, status.eta_seconds) == ("interrupted", "interrupted", None)
+    again = Watching()
+    done = Local(place.settings).resume("s", {}, observer=again)
+    assert (done.state, dict(done.trials)) == (SweepStatus.FINISHED, {"complete": 3})
+    assert "resumed: 1 trials have ended, 0 are tried again" in again.lines
+
+
+# --- resume and stop ------------------------------------------------------------------------------
+
+
+def test_a_sweep_whose_driver_has_died_is_told_as_such_and_put_in_order(place: Place) -> None:
+    run_id = place.launch().run_id
+    ended = Local(place.settings).stop("s")
+    assert (ended.state, ended.had_ended) == ("finished", True)
+    place.store.reopen(run_id)
+    place.store.log(run_id, tags={Tag.STATE: "running", Tag.LEASE: ""})
+    left = Local(place.settings).status("s")
+    assert (left.state, left.why) == ("broken off", "the program that drove the sweep died")
+    assert [row.state for row in Local(place.settings).sweeps()] == ["broken off"]
+    stopped = Local(place.settings).stop("s")
+    assert not stopped.had_ended and "lstm-sweep resume s" in stopped.advice
+    assert stopped.to_dict() == {"sweep": "s", "run_id": run_id, "state": "stopped"}
+
+
+# --- what the store has ---------------------------------------------------------------------------
