@@ -12,7 +12,6 @@ import pytest
 
 from lstm_sweep.models.config import DIRECTIONS, OPTIMIZERS, PRECISIONS
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.values.spec import ENGINES
 
 DATA = b"def data():\n    return x, y\n"
 MODEL = b"def create_model(x, y):\n    return {{choice([1, 2])}}\n"
@@ -33,8 +32,6 @@ def lay_out(folder: Path) -> Path:
         "one.txt": b"a" * 5000,
         "split/train/a.txt": TEXT.encode(),
         "broken.yaml": b"trials: [1,\n",
-        "unknown.yaml": b"trails: 3\n",
-        "list.yaml": b"- 1\n",
         "space.yaml": b"layer_sise: [8]\n",
         "range.yaml": b"dropout: {low: 0.5, high: 0.1}\n",
         "utf16.txt": TEXT.encode("utf-16-le"),
@@ -153,21 +150,14 @@ CASES: list[tuple[list[str], list[str]]] = [
     ([*GOOD, "--set", "layer_sise=8"], ["--set layer_sise=8", "did you mean 'layer_size'"]),
     ([*GOOD, "--set", "precision=half"], ["precision", ", ".join(PRECISIONS)]),
     ([*GOOD, "--set", "precision=float16"], ["float16 needs a GPU", "expected float32"]),
-    ([*GOOD, "--set", "layer_size"], ["--set layer_size", "FIELD=VALUES"]),
     ([*GOOD, "--space", "nowhere.yaml"], ["nowhere.yaml", "default, quick"]),
     ([*GOOD, "--space", "space.yaml"], ["space.yaml", "did you mean 'layer_size'"]),
     ([*GOOD, "--space", "range.yaml"], ["range.yaml", "from 0.5 to 0.1 is empty"]),
     ([*GOOD, "--space", "broken.yaml"], ["broken.yaml:2", "expected a YAML file"]),
-    (["launch"], ["--data is missing", "lstm-sweep launch --data book.txt --trials 40"]),
     ([*GOOD, "--progress", "loud"], ["'loud'", "auto, table, lines, json, off"]),
     (["compare", "a/1", "a"], ["trial", "expected"]),
-    (["launch", "unknown.yaml"], ["unknown.yaml", "'trails'", "did you mean 'trials'"]),
-    (["launch", "broken.yaml"], ["broken.yaml:2", "expected a YAML file"]),
-    (["launch", "list.yaml"], ["list.yaml", "expected a mapping"]),
-    (["launch", "absent.yaml"], ["absent.yaml", "No such file"]),
     ([*GOOD, "--epochs", "0"], ["epochs is 0", "from 1"]),
     ([*GOOD, "--set", "layer_size=512"], ["size rule", "draws pass", "training symbols admit"]),
-    (["size", "--data", "nowhere"], ["nowhere", "no such file"]),
     (["rerun", "x/1", "--set", "sequence_length=auto"], ["expected an integer from 1 to 10000"]),
     (["rerun", "x/1", "--set", "layers=2,3"], ["--set layers=2,3", "expected one"]),
     # data: other kinds of files, and files of other kinds
@@ -212,7 +202,6 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["rerun", "x/1", "--set", "layers"], ["--set layers", "FIELD=VALUE"]),
     (["rerun", "x/1", "--set", "layer=2"], ["--set layer=2", "did you mean 'layers'?"]),
     (["rerun", "x/1", "--set", "dropout=0..0.5"], ["--set dropout=0..0.5", "expected one"]),
-    (["rerun", "x/1", "--on", "moon"], ["--on is 'moon'", ", ".join(ENGINES)]),
     # --space, and files of a sweep
     ([*GOOD, "--space", "quik"], ["'quik'", "did you mean 'quick'?"]),
     ([*GOOD, "--space", ""], ["space ''", "default, quick"]),
@@ -243,13 +232,11 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["--server", "http://x", "sweeps"], ["'--server' before the command", "sweeps --server URL"]),
     (["x\n" * 9000], [r"'x\n", "expected one of launch"]),
     ([], ["COMMAND", "required", "--help"]),
-    (["size"], ["--data is missing", "a path or a sample"]),
     (["size", "--data", "hollow"], ["hollow", "no files", "expected symbols"]),
     (["size", "--data", "good.txt", "--set", "layers=0"], ["layers is 0", "1 to 16"]),
     # names of sweeps and trials, ports, folders
     (["trials"], ["NAME", "required"]),
     (["trials", "x"], ["sweep 'x'", "no store", "launch"]),
-    (["trials", "x", "--top", "0"], ["--top is 0", "at least 1"]),
     (["trials", "x", "--top", "few"], ["--top", "'few'", "a whole number"]),
     (["trials", "../x"], ["sweep is '../x'", "letters"]),
     (["trials", "a\nb"], [r"sweep is 'a\nb'", "letters"]),
@@ -257,8 +244,6 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["resume", "x"], ["sweep 'x'", "no store", "launch"]),
     (["resume", "x\0"], [r"sweep is 'x\x00'", "letters"]),
     (["show", "x/1"], ["trial 'x/1'", "no store", "launch"]),
-    (["show", ""], ["trial ''", "SWEEP/NUMBER"]),
-    (["show", "x/one"], ["trial 'x/one'", "SWEEP/NUMBER"]),
     (["show", "x/-1"], ["trial 'x/-1'", "SWEEP/NUMBER"]),
     (["show", "../x/1"], ["trial '../x/1'", "SWEEP/NUMBER"]),
     (["show", "x/" + "9" * 9000], ["trial 'x/999", "9...'", "SWEEP/NUMBER"]),
@@ -274,10 +259,6 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["export", "x", "--to", "ring"], ["--to 'ring'", "expected a new"]),
     (["export", "x", "--to", "a\0b"], [r"--to 'a\x00b'", "null byte", "a new folder"]),
     (["export", "x", "--to", "y" * 9000], ["--to 'yyy", "name too long", "a new folder"]),
-    (
-        ["export", "x", "--to", "new", "--format", "pickle"],
-        ["--format", "'pickle'", "keras, saved"],
-    ),
     (["generate", "new"], ["bundle 'new'", "found nothing", "a folder written by `export`"]),
     (["generate", ""], ["bundle ''", "found nothing", "a folder written by `export`"]),
     (["generate", "good.txt"], ["bundle 'good.txt'", "found a file", "a folder written"]),
