@@ -3,7 +3,7 @@
 Trials wait at rungs with a checkpoint, as in asynchronous successive halving with promotions (Li et
 al., A System for Massively Parallel Hyperparameter Tuning, arXiv 1810.05934): a trial is promoted
 from a rung once it is among the best 1/factor of all that have come there. Half of the slots are
-for the leaders all the time, the trials that would end best; they are not asked at rungs. The other
+for the leaders all the time, the best trials so far; they are not asked at rungs. The other
 half are for promotions and for new trials.
 
 Trials that cannot be paused, as those of templates, are stopped instead: at each rung a trial goes
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.search.policy.problem import Array, Ranking, SearchProblem, Trials, grown, lowest
+from lstm_sweep.search.policy.problem import Ranking, SearchProblem, Trials, grown, lowest
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 
 #: of this many trials at a rung one goes on
@@ -37,54 +37,6 @@ def rungs(rounds: int, first: int = 1) -> tuple[int, ...]:
     return tuple(found)
 
 
-class Extrapolation:
-    """The loss that each trial would end with, by its number, kept up to date as trials report.
-
-    A trial that was cut short is assumed to improve from one rung to the next by the median ratio
-    of those that went on; so trials at different rungs can be compared. That is what TPE is told of
-    them, and who leads.
-    """
-
-    def __init__(self, rounds: int, first: int = 1) -> None:
-        """Trials have so many rounds; the `first` rung is after so many."""
-        self._marks = [*rungs(rounds, first), rounds]
-        #: from each mark but the last, the ratio of the loss of each trial to that at the next one
-        self._ratios = [Ranking() for _ in self._marks[1:]]
-        #: `<float64>[3, trials]`: the last mark of each, its loss there, and its last loss
-        self._known = np.full((3, 64), np.nan)
-        self._losses: Array | None = None
-
-    def put(self, number: int, best_so_far: Sequence[float], *, over: bool = False) -> None:
-        """Know the best loss of a trial after each round; an empty one is that of a failure.
-
-        One that is `over` has come to its own end, so it would come no further.
-        """
-        rounds, marks = len(best_so_far), self._marks
-        for ratios, mark, following in zip(self._ratios, marks, marks[1:], strict=False):
-            came = following <= rounds and 0 < best_so_far[mark - 1] < math.inf
-            ratios.put(number, best_so_far[following - 1] / best_so_far[mark - 1] if came else None)
-        self._losses = None
-        self._known = grown(self._known, number + 1)
-        self._known[:, number] = np.nan
-        if rounds and math.isfinite(best_so_far[-1]):
-            reached = max(0, bisect_right(marks, marks[-1] if over else rounds) - 1)
-            there = best_so_far[min(marks[reached], rounds) - 1]
-            self._known[:, number] = reached, there, best_so_far[-1]
-
-    def losses(self) -> Array:
-        """`<float64>[trials]`, NaN where a trial has no finite loss; not to be written to."""
-        if self._losses is None:
-            to_end = [1.0]  # by what a loss at each mark is multiplied
-            for ratios in reversed(self._ratios):
-                to_end.append(to_end[-1] * (1.0 if (usual := ratios.median()) is None else usual))
-            mark, there, last = self._known
-            with np.errstate(all="ignore"):
-                at_end = there * np.array(to_end[::-1])[np.nan_to_num(mark).astype(int)]
-                cut = np.where(at_end < last, at_end, last)
-                self._losses = np.where(there < math.inf, cut, last)
-        return self._losses
-
-
 #: what a trial that is compared with others does
 _RUNS, _WAITS, _OVER = 0.0, 1.0, 2.0
 
@@ -92,9 +44,8 @@ _RUNS, _WAITS, _OVER = 0.0, 1.0, 2.0
 class Halving:
     """Decides after each round whether a trial goes on; `trials` are all of a sweep, by number."""
 
-    def __init__(self, problem: SearchProblem, trials: Trials, ends: Callable[[], Array]) -> None:
-        """`ends` gives the loss that each trial would end with, by its number."""
-        self._problem, self._trials, self._ends = problem, trials, ends
+    def __init__(self, problem: SearchProblem, trials: Trials) -> None:
+        self._problem, self._trials = problem, trials
         #: whether no new trial is begun any more, since the time is short or the space is tried
         self.ending = False
         #: the trial that is compared later than usual, and after how many rounds
@@ -154,17 +105,13 @@ class Halving:
         return number < self._compared.shape[1] and not np.isnan(self._compared[0, number])
 
     def _leaders(self, places: int) -> list[int]:
-        """The best forecasts of trials with rounds left, if better than all that have ended."""
-        (last, _, _, does), forecasts = self._compared, self._forecasts()
-        best = min(last[does == _OVER], default=math.inf)
-        return lowest(np.flatnonzero((does < _OVER) & (forecasts < best)), forecasts, places)
-
-    def _forecasts(self) -> Array:
-        size = self._compared.shape[1]
-        return grown(self._ends(), size)[:size]
+        """The best trials with rounds left, if better than all that have ended."""
+        losses, _, _, does = self._compared
+        best = min(losses[does == _OVER], default=math.inf)
+        return lowest(np.flatnonzero((does < _OVER) & (losses < best)), losses, places)
 
     def _best(self, which: NDArray[np.bool_]) -> Trial | None:
-        found = lowest(np.flatnonzero(which), self._forecasts(), 1)
+        found = lowest(np.flatnonzero(which), self._compared[0], 1)
         return self._trials[found[0]] if found else None
 
     def _best_paused(self, among: Collection[int] | None = None) -> Trial | None:

@@ -190,11 +190,6 @@ class Observed:
         self._trials[number] = config, point
         self.configs.add(config)
 
-    def tell(self, losses: Array) -> None:
-        """Know the losses of all trials whose losses are not still to come, by their number."""
-        size = self._known.shape[1]
-        self._known[1] = np.where(self._known[0] == 1, np.nan, grown(losses, size)[:size])
-
     def point(self, number: int) -> Point:
         return self._trials[number][1] if number in self._trials else {}
 

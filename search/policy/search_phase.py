@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
-from lstm_sweep.search.policy.confirmation import is_complete
-from lstm_sweep.search.policy.halving import Extrapolation, Halving, rungs
+from lstm_sweep.search.policy.halving import Halving, rungs
 from lstm_sweep.search.policy.ladder import BestRate
 from lstm_sweep.search.policy.problem import (
     Costs,
@@ -154,11 +153,10 @@ class SearchPhase:
         self.memory = MemoryLimits(problem)
         self._rate: BestRate | None = None
         self._proposer: Proposer | None = None
-        self._extrapolation = Extrapolation(problem.rounds, problem.first_rung)
         #: which trials go on; None: all
         self._halving: Halving | None = None
         if plan.halving:
-            self._halving = Halving(problem, trials, self._extrapolation.losses)
+            self._halving = Halving(problem, trials)
         #: the same where trials that do not go on wait, so that they may later
         self.pausing = self._halving if problem.pausable else None
         self._large: LargeOpening | None = None
@@ -183,9 +181,6 @@ class SearchPhase:
     def put(self, one: Trial) -> None:
         number, ended, phase = one.number, one.ended, one.phase
         self.memory.put(one)
-        failed = ended is not None and not ended.outcome.ranks
-        over = is_complete(one) and phase is Phase.SEARCH
-        self._extrapolation.put(number, () if failed else one.best_so_far, over=over)
         if phase is Phase.SEARCH and self._halving:
             if self._large:
                 self._large.put(one)
@@ -195,7 +190,8 @@ class SearchPhase:
         is_accident = ended is not None and ended.outcome.is_accident  # it says nothing
         point = {} if is_accident else self._observed.point(number) or self._point(one)
         pending = not (is_accident or self._is_judged(one))
-        self._observed.put(number, one.config, point, one.ranked_loss, pending=pending)
+        loss = one.ranked_loss if ended else one.best_loss
+        self._observed.put(number, one.config, point, loss, pending=pending)
 
     def _is_judged(self, one: Trial) -> bool:
         if one.ended or not self.pausing:
@@ -250,8 +246,6 @@ class SearchPhase:
             self._proposer = Proposer(
                 self.space, seed=plan.seed, algorithm=plan.algorithm, admits=self.admits
             )
-        if not self._problem.objective.returned:
-            self._observed.tell(self._extrapolation.losses())
         return self._proposer.candidates(number, self._observed)
 
     def _opening(self, left: float | None) -> Config | None:

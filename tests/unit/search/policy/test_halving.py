@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
-from lstm_sweep.search.policy.halving import Extrapolation, Halving, rungs
+from lstm_sweep.search.policy.halving import Halving, rungs
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
 from lstm_sweep.search.policy.problem import Trials
 from lstm_sweep.search.values.spec import Plan
@@ -69,27 +68,12 @@ def test_a_trial_that_cannot_be_paused_goes_on_if_it_is_among_the_best_third(
     loss: float, others: list[float], rounds: int, why: str
 ) -> None:
     problem = problem_of(SMALL, pausable=False, first_rung=1)
-    halving = Halving(problem, Trials(), lambda: np.array([]))
+    halving = Halving(problem, Trials())
     for number, each in enumerate([*others, loss]):
         one = course_of(Trial(sweep="s", number=number, config=TrialConfig(epochs=9), seed=0))
         one = with_rounds(one, *[{"val_loss": each}] * rounds)
         halving.put(one)
     assert halving.judge(one) == (Ended(Outcome.PRUNED, why) if why else None)
-
-
-def test_a_trial_would_improve_from_rung_to_rung_as_the_median_of_those_that_went_on() -> None:
-    found = Extrapolation(9)
-    found.put(0, [8.0, 7.0, 4.0, *[3.0] * 6])  # to a half, then to three quarters
-    found.put(1, [8.0, 7.0, 4.0, *[2.0] * 6])  # to a half, then to a half
-    found.put(2, [2.0])
-    found.put(3, [4.0, 4.0, 1.0])
-    found.put(4, [math.inf] * 3)
-    found.put(5, [2.0], over=True)
-    at_end = found.losses()[:6].tolist()
-    assert at_end[:4] == [3.0, 2.0, 2.0 * 0.5 * 0.625, 0.625] and at_end[5] == 2.0
-    assert math.isnan(at_end[4])
-    found.put(0, ())  # it has failed
-    assert math.isnan(found.losses()[0]) and found.losses()[2] == 2.0 * 0.375 * 0.5
 
 
 def test_trials_that_cannot_be_paused_are_pruned_if_they_fall_behind_which_says_why() -> None:
