@@ -21,7 +21,7 @@ from lstm_sweep.search.actions.sweeps import details_of
 from lstm_sweep.search.driver.health import Watch
 from lstm_sweep.search.driver.lease import Lease, holder
 from lstm_sweep.search.driver.loop import TICK_S
-from lstm_sweep.search.driver.preflight import check_stored
+from lstm_sweep.search.driver.lstm_task import check_stored
 from lstm_sweep.search.driver.state import SILENT, Observer, Viewer
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.engines import open_engine

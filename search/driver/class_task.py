@@ -31,11 +31,13 @@ from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.decisions import Decision
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.driver.lstm_task import LstmTask, check_same, networks_of
-from lstm_sweep.search.driver.preflight import (
+from lstm_sweep.search.driver.lstm_task import (
+    LstmTask,
     check_room,
+    check_same,
     check_sizes,
     ladder_notes,
+    networks_of,
     rate_notes,
     settled_classes,
 )

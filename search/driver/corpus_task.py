@@ -24,11 +24,13 @@ from lstm_sweep.models.normality import held_out
 from lstm_sweep.models.quality import FEWEST, OverRates
 from lstm_sweep.models.scoring import bits, unknown_text
 from lstm_sweep.models.size import SizeRule
-from lstm_sweep.search.driver.lstm_task import LstmTask, check_same, networks_of
-from lstm_sweep.search.driver.preflight import (
+from lstm_sweep.search.driver.lstm_task import (
+    LstmTask,
     check_room,
+    check_same,
     check_space,
     ladder_notes,
+    networks_of,
     rate_notes,
     settled_spec,
 )

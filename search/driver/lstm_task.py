@@ -7,30 +7,42 @@ import json
 import shutil
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from typing_extensions import override
 
+from lstm_sweep.models import baselines
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.config import NORMALIZING, Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.cpu.program_types import Networks
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import usual_adjacent
 from lstm_sweep.models.documents import json_text
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
-from lstm_sweep.search.driver.preflight import check_instructions
 from lstm_sweep.search.driver.task import Task, read_template
+from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.lstm_problem import lstm_problem
-from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem
+from lstm_sweep.search.policy.lstm_problem import (
+    RoundSize,
+    all_carried,
+    fewest_steps,
+    fitting_round_size,
+    fitting_rounds,
+    has_room,
+    lstm_problem,
+)
+from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem, admits_all
 from lstm_sweep.search.store import reader, registry
+from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import FORMAT, WEIGHTS, Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
 from lstm_sweep.search.store.registry import WriteModel
@@ -38,6 +50,229 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Trial, ranked
+from lstm_sweep.spaces.dimension import CorpusFacts, Dimension
+from lstm_sweep.spaces.space import Space
+
+#: any of these means that a CPU has products of matrices in bfloat16
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+#: draws by which a space is measured against the size rule, and how many must pass
+SIZE_DRAWS = 1_000
+SIZE_SHARE = 1 / 50
+#: bytes that training takes for each parameter, at least: itself, its gradient, two moments
+PARAMETER_BYTES = 16
+#: by how much a number may lie beyond the end of a range, for rounding
+ROUNDING = 1e-6
+
+
+def check_space(spec: SweepSpec, corpus: Corpus) -> float:
+    """Share of drawn configs that the size rule admits."""
+    if "carried" in spec.space["state"] and "uni" not in spec.space["direction"]:
+        raise InputError(
+            "state is carried and direction is bi, which reads each window from its end, too: "
+            "expected state reset, or direction uni"
+        )
+    corpus.check_windows(int(spec.space.largest("sequence_length")))
+    return check_sizes(spec, len(corpus.train), len(corpus.alphabet))
+
+
+def check_sizes(spec: SweepSpec, symbols: int, alphabet: int, classes: int | None = None) -> float:
+    """Share of drawn configs that the size rule admits."""
+    rng, rule = np.random.default_rng(spec.seed), spec.rule()
+    configs = [as_lstm_config(spec.space.sample(rng)) for _ in range(SIZE_DRAWS)]
+    verdicts = [rule.judge(config, alphabet, symbols, classes) for config in configs]
+    passed = sum(verdict.admitted for verdict in verdicts) / SIZE_DRAWS
+    if spec.size_rule == "reject" and passed < SIZE_SHARE:
+        counts = [verdict.parameters for verdict in verdicts]
+        fewest, most = rule.bounds(symbols)
+        raise InputError(
+            f"size rule: {passed:.1%} of {SIZE_DRAWS:,} draws pass, expected at least "
+            f"{SIZE_SHARE:.0%}; they have {min(counts):,} to {max(counts):,} parameters and "
+            f"{symbols:,} training symbols admit {fewest:,.0f} to {most:,.0f}; change layer_size "
+            "by --set, or --size-rule warn"
+        )
+    return passed
+
+
+def check_instructions(wanted: Collection[object], devices: Iterable[Device]) -> None:
+    if all(precision == "float32" for precision in wanted):
+        return
+    for device in devices:
+        known, at = device.cpu_flags, f" on node {device.node}" if device.node else ""
+        if device.gpu:
+            continue
+        if "float16" in wanted:
+            raise InputError(
+                f"precision float16 needs a GPU, and there is none{at}: expected float32"
+            )
+        if known and not known & BFLOAT16_FLAGS:
+            cpu = f"the CPU{at}" if at else "this CPU"
+            raise InputError(
+                f"precision bfloat16: {cpu} has none of {', '.join(sorted(BFLOAT16_FLAGS))}, "
+                f"expected float32"
+            )
+
+
+def ladder_notes(spec: SweepSpec) -> list[str]:
+    """A line for people if the ladder is left out, since the sweep has few trials."""
+    rates = ladder.rates_of(spec.space) if spec.ladder else ()
+    if not rates or not ladder.is_left_out(rates, spec.plan().trials):
+        return []
+    few = f"{spec.trials} trials are" if spec.trials != 1 else "1 trial is"
+    return [
+        f"ladder: left out, since {few} too few to try {len(rates)} learning rates first; "
+        f"rates about {ladder.usual_rate(rates):g} are searched"
+    ]
+
+
+def rate_notes(spec: SweepSpec) -> list[str]:
+    """A line for people if the ladder finds rates that suit some optimizers of a space alone."""
+    if not (spec.ladder and ladder.rates_of(spec.space)):
+        return []
+    dimension = spec.space["optimizer"]
+    climbs = str(dimension.value_at(0.0))
+    others = [
+        str(name)
+        for name in dimension.values() or []
+        if (name in NORMALIZING) != (climbs in NORMALIZING)
+    ]
+    if not others:
+        return []
+    return [
+        f"ladder: climbed with {climbs}, and its rates are far from those of {', '.join(others)}: "
+        f"better a sweep of their own for these, or no ladder"
+    ]
+
+
+def check_stored(record: TrialRecord, space: Space) -> None:
+    """Refuse a config of the store that a search of `space` cannot have proposed."""
+    values = record.config.to_dict()
+    if set(values) != set(space):
+        raise record.tags.bad(Tag.CONFIG, f"values of {', '.join(space)}")
+    for name, value in values.items():
+        if name == space.rate and ladder.refinable(space):
+            within = _between(value, *ladder.ends_of(space[name]))
+        else:
+            within = _within(value, space[name])
+        if not within:
+            raise BadRunError(
+                f"run {record.run_id}: tag {Tag.CONFIG}: {name} is {shown(value)}, expected a "
+                f"value of the sweep's space: {shown(space[name].describe())}"
+            )
+
+
+def _within(value: object, dimension: Dimension) -> bool:
+    """Whether a value lies in a dimension, or so near to its ends that it was rounded."""
+    low, high = (getattr(dimension, end, None) for end in ("low", "high"))
+    if low is None or high is None or not isinstance(value, int | float):
+        return value in dimension
+    return _between(value, low, high)
+
+
+def _between(value: object, low: float, high: float) -> bool:
+    more = ROUNDING * max(abs(low), abs(high))
+    return isinstance(value, int | float) and low - more <= value <= high + more
+
+
+def check_room(
+    config: TrialConfig, alphabet: int, device: Device, classes: int | None = None
+) -> None:
+    """Refuse a network whose weights a device's node cannot train, whatever else there is."""
+    count = parameters(config, alphabet, classes)
+    if device.memory is not None and count * PARAMETER_BYTES > device.memory:
+        raise InputError(
+            f"a network of {config.layers}x{config.layer_size} has {count:,} parameters: expected "
+            f"at most the {device.memory // PARAMETER_BYTES:,} that fit into the memory of "
+            f"{'this machine' if device.node is None else f'node {device.node}'}"
+        )
+
+
+#: symbols of a session of event ids in the mean, at least, where most windows lie within a session:
+#: those that show where one begins share no targets (`windows.shared_windows`)
+LONG_SESSION = 100
+
+
+def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
+    """The spec with the space and grain that suit its corpus, and whether that has ends."""
+    if not isinstance(spec.ends, bool):
+        spec = dataclasses.replace(spec, ends=corpus.alphabet.ends)
+    adjacent, split = spec.adjacent_targets, corpus.validation
+    if not isinstance(adjacent, int):
+        adjacent = usual_adjacent(
+            sharing=corpus.alphabet.is_text or len(split) >= LONG_SESSION * len(split.starts),
+            carried=all_carried(spec.space),
+            targets=spec.targets if isinstance(spec.targets, int) else None,
+        )
+        spec = dataclasses.replace(spec, adjacent_targets=adjacent)
+    symbols, alphabet = len(corpus.train), len(corpus.alphabet)
+    rounds, targets = spec.rounds_per_epoch, spec.targets
+    fits = _fits(spec, DataSize(symbols, alphabet, 0))
+    admits = fits if spec.size_rule == "reject" else admits_all
+
+    def round_size(space: Space) -> RoundSize:
+        return fitting_round_size(
+            space,
+            symbols,
+            alphabet,
+            rounds_per_epoch=rounds if isinstance(rounds, int) else None,
+            targets=targets if isinstance(targets, int) else None,
+            adjacent=adjacent,
+            validation_symbols=len(corpus.validation),
+            admits=admits,
+        )
+
+    def suits_units(units: int) -> bool:
+        found = round_size(spec.space)
+        size = DataSize(
+            symbols,
+            alphabet,
+            found.targets,
+            found.rounds_per_epoch,
+            validation=len(corpus.validation),
+            adjacent=adjacent,
+        )
+        seconds = None if spec.minutes is None else 60 * spec.minutes
+        suits = admits_all if spec.size_rule == "off" else fits
+        return has_room(units, spec.space, size, seconds, suits)
+
+    facts = CorpusFacts(symbols, lambda: baselines.best_order(corpus), suits_units)
+    spec = _with_space(spec, facts, DataSize(symbols, alphabet, 0))
+    if isinstance(rounds, int) and isinstance(targets, int):
+        return spec
+    found = round_size(spec.space)
+    if not isinstance(targets, int):  # no more than can be drawn
+        known = len(corpus.validation) - len(corpus.validation.unknown)
+        found = dataclasses.replace(found, targets=min(found.targets, known))
+    return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)
+
+
+def settled_classes(spec: SweepSpec, size: DataSize) -> SweepSpec:
+    """The spec with the space and rounds that suit labelled sequences of this size."""
+    spec = _with_space(spec, CorpusFacts(size.symbols, lengths=size.lengths), size)
+    if isinstance(spec.rounds_per_epoch, int):
+        return spec
+    admits = _fits(spec, size) if spec.size_rule == "reject" else admits_all
+    rounds = fitting_rounds(spec.space, size, admits)
+    return dataclasses.replace(spec, rounds_per_epoch=rounds)
+
+
+def _fits(spec: SweepSpec, size: DataSize) -> Callable[[Config], bool]:
+    """Whether the size rule admits a network on data of this size."""
+    rule, sizes = spec.rule(), (size.alphabet, size.symbols, size.classes)
+    return lambda config: rule.judge(as_lstm_config(config), *sizes).admitted
+
+
+def _with_space(spec: SweepSpec, facts: CorpusFacts, size: DataSize) -> SweepSpec:
+    """The spec with the space that suits its data, in which its rounds are checked."""
+    space = spec.space.settled(facts)
+    if space is not spec.space:
+        spec = dataclasses.replace(spec, space=space)
+    rounds, steps = spec.rounds_per_epoch, fewest_steps(spec.space, size)
+    if isinstance(rounds, int) and rounds > steps:
+        raise InputError(
+            f"rounds_per_epoch is {rounds}: expected at most {steps}, the fewest steps that an "
+            f"epoch has in this space"
+        )
+    return spec
 
 
 def check_same(corpus: Corpus | LabelledCorpus, source: Source, tags: Tags, since: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.lease import OWNS_NAME, Lease, holder
-from lstm_sweep.search.driver.preflight import check_stored
+from lstm_sweep.search.driver.lstm_task import check_stored
 from lstm_sweep.search.driver.read_back import OPEN, began_s, driven_s, slot_s, with_rounds
 from lstm_sweep.search.driver.state import SweepState, with_attempts
 from lstm_sweep.search.policy.problem import EarlierBest

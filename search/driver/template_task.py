@@ -15,7 +15,7 @@ from typing_extensions import override
 from lstm_sweep.models.bundle.bundle import CONFIG, MODEL
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, cut
-from lstm_sweep.search.driver.preflight import ladder_notes
+from lstm_sweep.search.driver.lstm_task import ladder_notes
 from lstm_sweep.search.driver.task import (
     Task,
     WriteBundle,

@@ -23,7 +23,7 @@ from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.sweeps import SweepResult
-from lstm_sweep.search.driver import preflight
+from lstm_sweep.search.driver import lstm_task
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.task import read_template, remember_template, template_path
@@ -221,12 +221,12 @@ def test_a_precision_needs_the_instructions_for_it(
 
 def test_a_network_fits_into_the_memory_of_the_device_that_trains_it() -> None:
     config = TrialConfig(layers=16, layer_size=4096)
-    preflight.check_room(config, 90, Device(kind="cpu: one that says nothing"))
-    preflight.check_room(config, 90, Device(kind="gpu", memory=1 << 40))
+    lstm_task.check_room(config, 90, Device(kind="cpu: one that says nothing"))
+    lstm_task.check_room(config, 90, Device(kind="gpu", memory=1 << 40))
     with pytest.raises(InputError, match="fit into the memory of this machine"):
-        preflight.check_room(config, 90, Device(kind="gpu", memory=1 << 30))
+        lstm_task.check_room(config, 90, Device(kind="gpu", memory=1 << 30))
     with pytest.raises(InputError, match="fit into the memory of node b"):
-        preflight.check_room(config, 90, Device(kind="gpu", memory=1 << 30, node="b"))
+        lstm_task.check_room(config, 90, Device(kind="gpu", memory=1 << 30, node="b"))
 
 
 def test_a_state_is_carried_by_unidirectional_networks_alone() -> None:
@@ -235,7 +235,7 @@ def test_a_state_is_carried_by_unidirectional_networks_alone() -> None:
         spec = SweepSpec(space=from_mapping(fields, "test"), size_rule="off")
         refused = pytest.raises(InputError, match="state is carried and direction is bi")
         with refused if direction == "bi" else contextlib.nullcontext():
-            preflight.check_space(spec, corpus_of(10_000))
+            lstm_task.check_space(spec, corpus_of(10_000))
 
 
 def corpus_of(symbols: int) -> Corpus:
@@ -248,7 +248,7 @@ def corpus_of(symbols: int) -> Corpus:
 def test_a_refusal_by_the_size_rule_says_what_would_suit() -> None:
     small = SweepSpec(space=from_mapping({"layer_size": 16}, "test"))
     with pytest.raises(InputError) as refusal:
-        preflight.check_space(small, corpus_of(10**9))
+        lstm_task.check_space(small, corpus_of(10**9))
     assert "1,000,000,000 training symbols admit 200,000 to 10,000,000,000" in str(refusal.value)
 
 
