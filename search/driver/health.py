@@ -16,24 +16,19 @@ from lstm_sweep.search.values.trial import (
     Outcome,
     Paused,
     Phase,
-    Progressed,
     Trial,
 )
 
-#: a trial that has reported has hung if it neither reports nor computes for this number of its
-#: rounds,
-SILENT_ROUNDS = 5.0
-#: and for this number of seconds
-SILENT_S = 60.0
-#: a trial that has not reported has hung if it computes nothing for this number of seconds
-IDLE_S = 900.0
+#: a trial has hung if it neither reports nor computes for this number of seconds: before its first
+#: report, when it may wait for a file system, and later
+IDLE_S, SILENT_S = 900.0, 60.0
 #: a trial that computes has hung if it reports nothing for this number of seconds,
 COMPUTING_S = 3_600.0
 #: or this number if it runs code of the user, which may report nothing before its end
 OWN_CODE_S = 86_400.0
-#: both limits of a trial that reports nothing are at least this multiple of the longest time that
-#: it was silent before, and of the longest time to a first report in this sweep
-SILENT_FACTOR = 10.0
+#: all these limits are at least this multiple of the longest time between two of its reports, or of
+#: that to a first report in this sweep if it has not reported
+SILENT_FACTOR = 5.0
 #: characters of the reason that is shown for one kind of failure
 REASON_LENGTH = 160
 
@@ -48,10 +43,8 @@ class Reports:
     computed: float
     #: whether it has reported
     begun: bool = False
-    #: the longest time without a report
+    #: the longest time between two reports
     longest_s: float = 0.0
-    #: when the first `Progressed` came, and the share of the round that it named
-    first_progress: tuple[float, float] | None = None
 
 
 def hung(progress: Trial, reports: Reports, now: float, longest_start_s: float = 0.0) -> str:
@@ -60,7 +53,7 @@ def hung(progress: Trial, reports: Reports, now: float, longest_start_s: float =
     `longest_start_s` is the longest time to a first report in this sweep.
     """
     idle, silent = now - max(reports.last, reports.computed), now - reports.last
-    usual = SILENT_FACTOR * max(reports.longest_s, longest_start_s)
+    usual = SILENT_FACTOR * (reports.longest_s if reports.begun else longest_start_s)
     own_code = progress.objective.returned
     over = own_code and progress.last  # of what it does then nothing is heard
     trained = SILENT_FACTOR * (reports.last - progress.stretch_began) if over else 0.0
@@ -69,27 +62,10 @@ def hung(progress: Trial, reports: Reports, now: float, longest_start_s: float =
         return f"no report for {silent:.0f} s, expected one within {most:.0f} s"
     if over:
         return ""
-    if reports.begun:
-        limit = max(SILENT_ROUNDS * _round_seconds(progress, reports), SILENT_S)
-        why = f" ({SILENT_ROUNDS:g} of its rounds, {SILENT_S:.0f} s at the least)"
-    else:
-        limit, why = max(IDLE_S, usual), ""
+    limit = max(SILENT_S if reports.begun else IDLE_S, usual)
     if idle <= limit:
         return ""
-    return (
-        f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s{why}"
-    )
-
-
-def _round_seconds(progress: Trial, reports: Reports) -> float:
-    """The longest round; before its end, the predicted time of the first, or that of the start."""
-    if progress.round_seconds:
-        return max(progress.round_seconds)
-    if progress.latest and reports.first_progress:
-        since, share = reports.first_progress
-        if progress.latest.share > share:
-            return (reports.last - since) / (progress.latest.share - share)
-    return reports.last - progress.stretch_began
+    return f"no report, and nothing computed for {idle:.0f} s, expected less than {limit:.0f} s"
 
 
 def failing(finished: Sequence[Trial], limit: int, under_way: Iterable[Trial] = ()) -> str:
@@ -153,12 +129,11 @@ class Watch:
             return
         failed = isinstance(message, Ended) and message.outcome is not Outcome.COMPLETE
         silent = now - reports.last
-        if not (reports.begun or failed):
+        if reports.begun:
+            reports.longest_s = max(reports.longest_s, silent)
+        elif not failed:
             self._longest_start = max(self._longest_start, silent)
         reports.begun, reports.last = True, now
-        reports.longest_s = max(reports.longest_s, silent)
-        if isinstance(message, Progressed) and not reports.first_progress:
-            reports.first_progress = now, message.share
         if isinstance(message, Ended | Paused):  # what this trial sends later is of another worker
             self._reports.pop(progress.key)
 
