@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from lstm_sweep.search.store.base import NEWEST
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import OWN, MlflowStore, kind_of
+from lstm_sweep.search.store.tracking import NEWEST, OWN, MlflowStore, kind_of
 
 Value = TypeVar("Value")
 #: names what was read: its kind first

@@ -26,9 +26,9 @@ import yaml
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.store.base import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.tags import Tag, device_tags
+from lstm_sweep.search.store.tracking import TAG_LENGTH, now_ms
 from lstm_sweep.search.store.writer import Write, Writer
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import Stop, SweepStatus

@@ -14,7 +14,9 @@ from typing import Any
 from typing_extensions import override
 
 from lstm_sweep.models.errors import shown
-from lstm_sweep.search.store.base import (
+from lstm_sweep.search.store.faults import StoreError
+from lstm_sweep.search.store.settings import Settings
+from lstm_sweep.search.store.tracking import (
     NEWEST,
     OLDEST,
     Point,
@@ -23,8 +25,6 @@ from lstm_sweep.search.store.base import (
     no_page,
     quoted,
 )
-from lstm_sweep.search.store.faults import StoreError
-from lstm_sweep.search.store.settings import Settings
 
 
 @dataclass

@@ -24,11 +24,10 @@ from lstm_sweep.models.bundle.served_model import TEXT
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.store import experiment
-from lstm_sweep.search.store.base import quoted
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.settings import UNWRITABLE, Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore, size_of, unless
+from lstm_sweep.search.store.tracking import MlflowStore, quoted, size_of, unless
 from lstm_sweep.search.values.documents import Document
 
 #: what a served model needs, in the versions that are installed here

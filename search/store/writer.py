@@ -14,8 +14,8 @@ from functools import partial
 from typing import TypeVar
 
 from lstm_sweep.search.process.signals import GIVE_UP_S, SHARE_USED, Interrupted, Interrupts
-from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.faults import AGAIN, NoAnswerError, StoreError
+from lstm_sweep.search.store.tracking import Store
 
 #: writes that may wait before no further trial is begun, and seconds for which one may: a driver
 #: that is killed loses what was not written

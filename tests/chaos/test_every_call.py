@@ -24,11 +24,11 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.driver.read_back import read_sweep
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.base import Store
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Job, RoundDone, ranked

@@ -20,11 +20,10 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.engines.base import InlineEngine
 from lstm_sweep.search.store import experiment, reader, tracking
-from lstm_sweep.search.store.base import RUNS_PER_PAGE
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, MlflowStore, Store
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import store_in, sweep_of, tiny_spec

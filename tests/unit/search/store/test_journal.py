@@ -16,11 +16,11 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.base import now_ms
 from lstm_sweep.search.store.faults import NoAnswerError, StoreError, reported
 from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import now_ms
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Ended, Outcome, Trial
 from lstm_sweep.spaces.space import from_mapping
