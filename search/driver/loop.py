@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lstm_sweep.models.config import values_text
 from lstm_sweep.models.network.checkpoint import keep_reported
@@ -163,8 +164,8 @@ class Loop:
         self._behind = False
         #: where a trial is about to be started
         self._starting: Slot | None = None
-        #: whether the best loss may be another one than was logged last
-        self._is_news = False
+        #: the best trial and the lowest loss that were logged last
+        self._logged: Any = (None, None)
         #: when trials that hang were looked for last, and when to estimate the end next
         self._looked = self._next_estimate = -math.inf
 
@@ -185,6 +186,7 @@ class Loop:
         self._preempted |= {one.number for one in state.preempted}
         self._kept |= past.weights.keys()
         self._drop_displaced()
+        self._logged = None  # it may be that of a trial which is tried again
         for one in past.wait_again:
             self.journal.wait_again(one)
 
@@ -217,7 +219,7 @@ class Loop:
         with self._interrupts.hold():
             for slot, event in events:
                 self._receive(slot, event)
-            self._log_news()
+            self._log_best()
             self._stop_hung()
             for one, ended in self.policy.overdue(self._state.seconds):
                 self._tell(one, ended)
@@ -399,12 +401,14 @@ class Loop:
             self._tell(progress, verdict)
         if not progress.unlogged:
             self.journal.log_round(progress, soon=not verdict)
-            self._is_news = self._is_news or self.journal.is_news(progress.best_loss)
 
-    def _log_news(self) -> None:
-        if self._is_news:
-            self._is_news, state = False, self._state
-            self.journal.follow(state.trials_done, state.leading_loss, new_best=False)
+    def _log_best(self) -> None:
+        state = self._state
+        lowest = state.best_over_time[-1][1] if state.best_over_time else None
+        best = (state.best and state.best.key, lowest)
+        if best != self._logged:
+            self._logged = best
+            self.journal.log_progress(state.trials_done, lowest)
 
     def _pause(self, progress: Trial, paused: Paused) -> None:
         """Free the slot of a trial that may go on later; it has ended if it has no round left."""
@@ -502,17 +506,10 @@ class Loop:
         self.journal.close_trial(progress, files, keep=keep, remove=remove)
         tried = again and not before.closing
         number = progress.number
-        state = self.history.apply(trial_ended, number, ended, again=tried)
+        self.history.apply(trial_ended, number, ended, again=tried)
         if keep:
             self._kept.add(progress.key)
         self._drop_displaced()
-        # it is logged once, at the end of all, after a signal; and to find the best of thousands of
-        # trials under way takes long
-        is_best = state.best is not before.best
-        if not self._interrupts.signal_number and (
-            is_best or self.journal.is_news(progress.best_loss)
-        ):
-            self.journal.follow(state.trials_done, state.leading_loss, new_best=is_best)
         if again:
             self.policy.lose(progress)
         else:

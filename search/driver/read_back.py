@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,6 +110,22 @@ def with_rounds(
     return replace(record, rounds=rounds, seconds=max(waited, math.fsum(round_seconds(own))))
 
 
+def each_with_rounds(
+    store: Store, records: Iterable[TrialRecord], *skipped: type[Exception]
+) -> Iterator[TrialRecord]:
+    """Attempts with their rounds; of each trial earlier ones come first.
+
+    One that cannot be read for one of the reasons that are `skipped` has none.
+    """
+    #: rounds of the last attempt of each trial
+    before = dict[int, Sequence[Mapping[str, float]]]()
+    for record in records:
+        with contextlib.suppress(*skipped):
+            record = with_rounds(store, record, before.get(record.number, ()))
+        before[record.number] = record.rounds
+        yield record
+
+
 #: the metric of a sweep's run
 LOSS = "best_val_loss"
 
@@ -136,23 +152,16 @@ def gains(logged: Iterable[tuple[int, int, float]]) -> list[tuple[int, float]]:
     """When the best loss fell, in ms since 1970, and to what; each loss is below those before.
 
     `logged` are steps, times in ms and the best losses. One that is followed by a higher one, or by
-    none (NaN), was that of a trial which has failed since: it does not count, unless it is reached
-    once more, such as by the next attempt of a trial that was broken off. It then counts from the
-    first time on.
+    none (NaN), was that of a trial which has failed since.
     """
     known = [(step, at, comparable(loss)) for step, at, loss in logged]
     # by the step first, as MLflow orders them, and within a millisecond as losses fall
     known.sort(key=lambda one: (*one[:2], -math.inf if one[2] is None else -one[2]))
-    valid, highest = set[float](), -math.inf
-    for _, _, loss in reversed(known):
-        if loss is None:
-            break
-        highest = max(highest, loss)
-        valid.add(highest)
-    found, best = list[tuple[int, float]](), math.inf
+    found = list[tuple[int, float]]()
     for _, at, loss in known:
-        if loss is not None and loss in valid and loss < best:
-            best = loss
+        while found and (loss is None or found[-1][1] < loss):
+            found.pop()
+        if loss is not None and (not found or loss < found[-1][1]):
             found.append((at, loss))
     return found
 
@@ -228,8 +237,8 @@ def read_findings(store: Store, run: Any) -> Findings:
     """
     tags, kind, spec = Tags(run), reader.run_kind(Tags(run)), _spec(run)
     children = reader.children(store, run)
-    attempts = _with_rounds(store, children.attempts)
-    facts = _facts(run, Children(attempts, children.baselines, children.left_out))
+    attempts = list(each_with_rounds(store, children.attempts, BadRunError))
+    facts = _facts(run, replace(children, attempts=attempts))
     if facts["state"] != "finished":
         facts["unconfirmed"] = ""
     found = Findings(
@@ -269,20 +278,6 @@ def _spec(run: Any) -> dict[str, Any]:
         return reader.written_spec(run)
     except InputError:
         return {}
-
-
-def _with_rounds(store: Store, attempts: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Attempts with their rounds; of each trial earlier ones come first."""
-    found = list[TrialRecord]()
-    #: rounds of the last attempt of each trial
-    before = dict[int, Sequence[Mapping[str, float]]]()
-    for record in attempts:
-        number = record.number
-        with contextlib.suppress(BadRunError):
-            record = with_rounds(store, record, before.get(number, ()))
-        found.append(record)
-        before[number] = record.rounds
-    return found
 
 
 def _training_symbols(records: Sequence[TrialRecord]) -> int:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.lease import OWNS_NAME, Lease, holder
 from lstm_sweep.search.driver.lstm_task import check_stored
-from lstm_sweep.search.driver.read_back import OPEN, began_s, driven_s, slot_s, with_rounds
+from lstm_sweep.search.driver.read_back import OPEN, began_s, driven_s, each_with_rounds, slot_s
 from lstm_sweep.search.driver.state import SweepState, with_attempts
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.store import journal, reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import WEIGHTS
-from lstm_sweep.search.store.reader import TRAINED, TrialRecord, apart, prior_of
+from lstm_sweep.search.store.reader import TrialRecord, prior_of
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.spec import SweepSpec
@@ -85,19 +85,21 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Resumed:
 
 
 def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Resumed:
-    children = store.runs({Tag.PARENT: run.info.run_id})
-    trained = [one for one in children if one.data.tags.get(Tag.PHASE) in TRAINED]
-    baselines = [one for one in children if one.data.tags.get(Tag.PHASE) == Phase.BASELINE]
-    records = [_trial_of(one, spec) for one in trained]
-    own, doubles = apart(records)
-    known = _attempts(store, run, own, keep=lease.keep)
-    _attempts(store, run, doubles, closing=True, keep=lease.keep)
+    children = reader.children(store, run)
+    for error in children.left_out:
+        raise error
+    for record in (*children.attempts, *children.doubles):
+        _check_trial(record, spec)
+    known = _attempts(store, run, children.attempts, keep=lease.keep)
+    _attempts(store, run, children.doubles, closing=True, keep=lease.keep)
     over = [one for one in known if one.ended]
     over.sort(key=lambda one: (one.began + one.seconds, one.number))
     in_order = sorted(known, key=lambda one: one.key)
     last = {one.number: one for one in in_order}.values()
     paused = [one for one in in_order if one.paused]
-    scheduled = {one.run_id for one in own if not one.ended and one.status == "SCHEDULED"}
+    scheduled = {
+        one.run_id for one in children.attempts if not one.ended and one.status == "SCHEDULED"
+    }
     state = SweepState(
         name=reader.name_of(Tags(run)),
         run_id=run.info.run_id,
@@ -105,9 +107,7 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Resumed:
         slots=(),
         now=driven_s(run),
         slot_seconds=slot_s(run),
-        baselines=dict(
-            reader.read_baseline(one) for one in baselines if one.info.status == "FINISHED"
-        ),
+        baselines=children.baselines,
         unfinished=tuple(one for one in over if one.ended and one.ended.unfinished),
     )
     return Resumed(
@@ -122,17 +122,12 @@ def _read(store: Store, run: Any, spec: SweepSpec, lease: Lease) -> Resumed:
         params=frozenset(run.data.params),
         step=_last_step(store, run),
         wait_again=tuple(one for one in paused if one.run_id not in scheduled),
-        weights={one.key: one.run_id for one in records if one.has_weights},
-        begun_baselines={
-            reader.baseline_of(one): one.info.run_id
-            for one in baselines
-            if one.info.status != "FINISHED"
-        },
+        weights={one.key: one.run_id for one in children.attempts if one.has_weights},
+        begun_baselines=children.begun,
     )
 
 
-def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
-    record = reader.read_trial(run)
+def _check_trial(record: TrialRecord, spec: SweepSpec) -> None:
     check_stored(record, spec.space)
     if not set(record.point) <= set(spec.space.varying):
         raise record.tags.bad(Tag.VALS, "a number for each hyperparameter that varies")
@@ -142,7 +137,6 @@ def _trial_of(run: Any, spec: SweepSpec) -> TrialRecord:
         raise record.tags.bad(Tag.STEPS, "none: the trial is not one of the ladder")
     if record.most_rounds is not None and record.phase is not Phase.CONFIRM:
         raise record.tags.bad(Tag.MOST_ROUNDS, "none: the trial is not one that confirms another")
-    return record
 
 
 def close(
@@ -156,10 +150,10 @@ def close(
     `on_skipped` is called for each trial that stays open, since it cannot be read.
     """
     reader.written_spec(run)
-    children = store.runs({Tag.PARENT: run.info.run_id})
-    trained = [run for run in children if run.data.tags.get(Tag.PHASE) in TRAINED]
-    records = reader.readable_trials(trained, on_skipped)
-    found = _attempts(store, run, records, closing=True)
+    children = reader.children(store, run)
+    for error in children.left_out:
+        on_skipped(error)
+    found = _attempts(store, run, [*children.attempts, *children.doubles], closing=True)
     state = STATUSES[why.reason]
     tags = {
         Tag.STATE: str(state),
@@ -216,22 +210,15 @@ def _attempts(
     """
     began, seconds = began_s(run), driven_s(run)
     found = list[Trial]()
-    #: rounds of the last attempt of each trial
-    before = dict[int, Sequence[dict[str, float]]]()
-    for record in records:
+    for one in each_with_rounds(store, records):
         keep()
-        one = with_rounds(store, record, before.get(record.number, ()))
-        if not closing and _is_paused(record):
-            took = record.seconds if record.waited else sum(one.round_seconds)
-            one = replace(
-                one, paused=record.tags[Tag.PAUSED], waited=True, ended=None, seconds=took
-            )
+        if not closing and _is_paused(one):
+            one = replace(one, paused=one.tags[Tag.PAUSED], waited=True, ended=None)
         else:
             one = _closed(store, one)
         # time in which no process drove the sweep does not count
-        start = min(record.opened_at - began, max(0.0, seconds - one.seconds))
+        start = min(one.opened_at - began, max(0.0, seconds - one.seconds))
         found.append(replace(one.as_driven(), began=start))
-        before[record.number] = one.rounds
     return found
 
 

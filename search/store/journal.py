@@ -241,18 +241,6 @@ class Journal:
         self._sweep.steps[self._step] = metrics
         self._log_soon(self._sweep)
 
-    def follow(self, trials: int, best_loss: float | None, *, new_best: bool) -> None:
-        """Do the same if the best loss is another one than was logged last, or if `new_best`."""
-        if new_best or best_loss != self._best_loss:
-            self.log_progress(trials, best_loss)
-
-    def is_news(self, loss: float | None) -> bool:
-        """Whether the best loss may be another one now that a trial has this loss, or had it."""
-        logged = self._best_loss
-        if loss is None:
-            return logged is not None and math.isnan(logged)
-        return logged is None or not loss > logged
-
     def close_sweep(
         self,
         state: SweepStatus,

@@ -493,10 +493,12 @@ def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[Tr
 class Children:
     """What the runs of a sweep say but its own."""
 
-    #: attempts of trials, by number, earlier ones first
+    #: attempts of trials, by number, earlier ones first; and doubles of them, as of `apart`
     attempts: list[TrialRecord]
-    #: loss of each finished baseline, nats
+    doubles: list[TrialRecord]
+    #: loss of each finished baseline, nats; the runs of the others
     baselines: dict[str, float]
+    begun: dict[str, str]
     #: why runs cannot be read
     left_out: list[BadRunError]
 
@@ -504,10 +506,15 @@ class Children:
 def children(store: Store, run: Any) -> Children:
     runs, left_out = store.runs({Tag.PARENT: run.info.run_id}), list[BadRunError]()
     trained = [one for one in runs if one.data.tags.get(Tag.PHASE) in TRAINED]
-    attempts, _ = apart(readable_trials(trained, left_out.append))
     scored = [one for one in runs if one.data.tags.get(Tag.PHASE) == Phase.BASELINE]
     ended = [one for one in scored if one.info.status == "FINISHED"]
-    return Children(attempts, dict(_readable(ended, read_baseline, left_out.append)), left_out)
+    begun = [one for one in scored if one.info.status != "FINISHED"]
+    return Children(
+        *apart(readable_trials(trained, left_out.append)),
+        dict(_readable(ended, read_baseline, left_out.append)),
+        dict(_readable(begun, lambda one: (baseline_of(one), one.info.run_id), left_out.append)),
+        left_out,
+    )
 
 
 def readable_trials(runs: Iterable[Any], on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
