@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ from lstm_sweep.models.data.windows import usual_adjacent
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.size import SizeRule, Verdict, parameters, step_numbers
-from lstm_sweep.search.driver.task import Task, read_template
+from lstm_sweep.search.driver.task import Task, check_instructions
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import (
@@ -53,8 +53,6 @@ from lstm_sweep.search.values.trial import Device, Trial, ranked
 from lstm_sweep.spaces.dimension import CorpusFacts, Dimension
 from lstm_sweep.spaces.space import Space
 
-#: any of these means that a CPU has products of matrices in bfloat16
-BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 #: draws by which a space is measured against the size rule, and how many must pass
 SIZE_DRAWS = 1_000
 SIZE_SHARE = 1 / 50
@@ -91,25 +89,6 @@ def check_sizes(spec: SweepSpec, symbols: int, alphabet: int, classes: int | Non
             "by --set, or --size-rule warn"
         )
     return passed
-
-
-def check_instructions(wanted: Collection[object], devices: Iterable[Device]) -> None:
-    if all(precision == "float32" for precision in wanted):
-        return
-    for device in devices:
-        known, at = device.cpu_flags, f" on node {device.node}" if device.node else ""
-        if device.gpu:
-            continue
-        if "float16" in wanted:
-            raise InputError(
-                f"precision float16 needs a GPU, and there is none{at}: expected float32"
-            )
-        if known and not known & BFLOAT16_FLAGS:
-            cpu = f"the CPU{at}" if at else "this CPU"
-            raise InputError(
-                f"precision bfloat16: {cpu} has none of {', '.join(sorted(BFLOAT16_FLAGS))}, "
-                f"expected float32"
-            )
 
 
 def ladder_notes(spec: SweepSpec) -> list[str]:
@@ -352,11 +331,7 @@ class LstmTask(Task):
 
     @abstractmethod
     def check_space(self, spec: SweepSpec) -> float:
-        """Share of drawn configs that the size rule admits; a space that does not fit is refused.
-
-        Raises:
-            InputError: the size rule rejects nearly all, or networks do not fit the data.
-        """
+        """Share of drawn configs that the size rule admits; refuses a space that does not fit."""
 
     @classmethod
     @override
@@ -450,19 +425,6 @@ class LstmTask(Task):
         # readers reckon the size of the corpus from it
         rounded = round(share, 4) if share >= 0.1 else float(f"{share:.4g}")
         return {"parameters": count, "parameters_per_symbol": rounded}
-
-    @classmethod
-    @override
-    def check_rerun(
-        cls,
-        record: TrialRecord,
-        changes: Mapping[str, Any],
-        file: str | None,
-        devices: Iterable[Device],
-    ) -> None:
-        read_template(record.tags, file)  # there must be none
-        config = as_lstm_config(record.config.evolve(**changes))
-        check_instructions([config.precision], devices)
 
     def model_files(self, store: Store, trial: Trial) -> dict[str, Any]:
         """What the logged model of a trial has beside its network: values by names of files."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -103,14 +104,9 @@ class Sweep:
         return self._history.state
 
     def run(self) -> SweepState:
-        """Run to the end of the budget, or until interrupted; the store is left whole.
+        """Run to the end of the budget, or until interrupted, in any thread.
 
-        It may run in any thread.
-
-        Raises:
-            Interrupted: the user interrupts the sweep.
-            KeyboardInterrupt: the program's own signal handler has raised it.
-            StoreError: something could not be written; `resume` goes on.
+        The store is left whole, unless a `StoreError` says what could not be written.
         """
         try:
             self._run()
@@ -257,10 +253,8 @@ class Sweep:
                 workdir.clear(self._folder, self.state.going_on | kept)
         is_closed = self._folder and not (self._lost or self.state.left_open)
         if is_closed and not self._interrupts.signal_number:
-            try:
+            with tried("no report was saved", self._viewer.said):
                 self._writer.ask(self._keep_result)
-            except StoreError as error:
-                self._viewer.said(f"no report was saved: {one_line(error)}")
 
     def _keep_result(self) -> None:
 
@@ -298,10 +292,12 @@ class Sweep:
         self._close_trials(journal)
         self._report()
         state = self.state
-        why = Stop(state.stop.reason, state.ending)
+        note, why = "", Stop(state.stop.reason, state.ending)
+        with tried("the sweep is not described", self._viewer.said):
+            note = describe(state)
         tags = time_tags(state) | {Tag.UNCONFIRMED: state.unconfirmed}
         journal.close_sweep(
-            state.status, why, state.seconds, self._description(), tags,
+            state.status, why, state.seconds, note, tags,
             has_result=state.best is not None,
         )  # fmt: skip
         self._writer.drain()
@@ -335,18 +331,9 @@ class Sweep:
     def _report(self) -> None:
         if self._policy is None or self.state.report:
             return
-        try:
+        with tried("the search is not reported", self._viewer.said):
             found = self._policy.report()
             self._history.learn(report=found, confirmed=found.confirmed, unconfirmed=found.omitted)
-        except Exception as error:
-            self._viewer.said(f"the search is not reported: {one_line(error)}")
-
-    def _description(self) -> str:
-        try:
-            return describe(self.state)
-        except Exception as error:
-            self._viewer.said(f"the sweep is not described: {one_line(error)}")
-            return ""
 
 
 #: name of the report among the files of a sweep's run
@@ -431,13 +418,9 @@ def log_best_model(
     best = state.best
     if best is None or not isinstance(store, MlflowStore):
         return
-    try:
-        with experiment.applied(store.settings):
-            task.log_model(store, best)
-    except Exception as error:  # the sweep has ended in order, and its weights are in the store
-        own = isinstance(error, StoreError | OSError | ValueError)
-        kind = "" if own else f"{type(error).__name__}: "
-        said(f"the best model was not logged: {kind}{reason(error)}")
+    # the sweep has ended in order, and its weights are in the store
+    with tried("the best model was not logged", said), experiment.applied(store.settings):
+        task.log_model(store, best)
 
 
 def keep_result(task: Task, store: Store, state: SweepState, said: Callable[[str], None]) -> None:
@@ -447,26 +430,18 @@ def keep_result(task: Task, store: Store, state: SweepState, said: Callable[[str
     matters less than a sweep that has ended in order.
     """
     found, told, best = None, None, state.best
-    try:
+    with tried("verdicts were not checked", said):
         if best and (checked := task.check_verdicts(store, best)):
             store.log(state.run_id, tags={Tag.VERDICTS: checked.to_text()})
-    except Exception as error:
-        said(f"verdicts were not checked: {one_line(error)}")
-    try:
+    with tried("the report does not say how well classes are told", said):
         told = task.evidence(store, best) if best else None
-    except Exception as error:
-        said(f"the report does not say how well classes are told: {one_line(error)}")
-    try:
+    with tried("no report was saved", said):
         found = replace(read_findings(store, store.run(state.run_id)), classes=told)
         store.keep_text(state.run_id, page_of(found), REPORT)
-    except Exception as error:
-        said(f"no report was saved: {one_line(error)}")
-    try:
+    with tried("no numbers were saved", said):
         numbers = evidence(state, task, found)
         numbers |= {"classes": told.to_dict()} if told else {}
         store.keep_text(state.run_id, json_text(numbers, indent=1), EVIDENCE)
-    except Exception as error:
-        said(f"no numbers were saved: {one_line(error)}")
 
 
 def page_of(found: Findings) -> str:
@@ -476,7 +451,16 @@ def page_of(found: Findings) -> str:
     return without_secrets(report_page(found, f"Written by lstm-sweep {version} on {now}."))
 
 
+@contextlib.contextmanager
+def tried(what: str, said: Callable[[str], None]) -> Iterator[None]:
+    """Do what a sweep can end without; if it fails, say so."""
+    try:
+        yield
+    except Exception as error:
+        said(f"{what}: {one_line(error)}")
+
+
 def one_line(error: Exception) -> str:
     """An error in one line; the name of its class is left out if its message is enough."""
-    own = isinstance(error, StoreError | OSError)
+    own = isinstance(error, StoreError | OSError | ValueError)
     return reason(error) if own else f"{type(error).__name__}: {reason(error)}"

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +15,7 @@ import platformdirs
 from lstm_sweep.models.baselines import BaselineScore
 from lstm_sweep.models.classes import Evidence
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.quality import OverRates
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem
 from lstm_sweep.search.process import workdir
@@ -29,6 +29,29 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Training, Trial
 from lstm_sweep.spaces.template.template import Template
+
+#: any of these means that a CPU has products of matrices in bfloat16
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def check_instructions(wanted: Collection[object], devices: Iterable[Device]) -> None:
+    if all(precision == "float32" for precision in wanted):
+        return
+    for device in devices:
+        known, at = device.cpu_flags, f" on node {device.node}" if device.node else ""
+        if device.gpu:
+            continue
+        if "float16" in wanted:
+            raise InputError(
+                f"precision float16 needs a GPU, and there is none{at}: expected float32"
+            )
+        if known and not known & BFLOAT16_FLAGS:
+            cpu = f"the CPU{at}" if at else "this CPU"
+            raise InputError(
+                f"precision bfloat16: {cpu} has none of {', '.join(sorted(BFLOAT16_FLAGS))}, "
+                f"expected float32"
+            )
+
 
 #: largest difference between two logits that counts as the same prediction
 PARITY_TOLERANCE = 1e-4
@@ -71,8 +94,7 @@ WriteBundle = Callable[[Path, str], dict[str, Any]]
 class Task(ABC):
     """What a sweep trains.
 
-    Each kind of task is a subclass, named in `tasks`. Most methods have a default: no baselines, no
-    size rule, no knowledge of what trials cost. Those that check something raise `InputError`.
+    Each kind of task is a subclass, named in `tasks`. Most methods have a default.
     """
 
     #: how its runs are read back, and what its trials are compared by
@@ -95,8 +117,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, spec: SweepSpec) -> Self:
-        """The task of a spec; its data are read."""
+    def open(cls, spec: SweepSpec) -> Self: ...
 
     @classmethod
     def queued_tags(cls, spec: SweepSpec) -> dict[str, str]:
@@ -109,8 +130,7 @@ class Task(ABC):
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
         """The spec of a sweep from its own run; one that has none, or other files now, is refused.
 
-        `tags` are those of the run that is to go on, `file` is the user's own file, if one was
-        named.
+        `tags` are those of the run that is to go on, `file` is the user's own, if one was named.
         """
         return reader.read_spec(run, read_template(tags, file))
 
@@ -139,8 +159,7 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def dataset(self) -> Dataset:
-        """Name, fingerprint and source of the data."""
+    def dataset(self) -> Dataset: ...
 
     @abstractmethod
     def tags(self) -> dict[str, str]:
@@ -225,7 +244,7 @@ class Task(ABC):
     def log_model(self, store: MlflowStore, trial: Trial) -> None:  # noqa: B027
         """Make the network of a trial with weights a logged model, if that needs no Keras."""
 
-    @classmethod  # noqa: B027
+    @classmethod
     def check_rerun(
         cls,
         record: TrialRecord,
@@ -234,6 +253,15 @@ class Task(ABC):
         devices: Iterable[Device],
     ) -> None:
         """Refuse to train a trial again so, or on one of the devices; `file` as of `read_spec`."""
+        read_template(record.tags, file)
+        if changes and cls.runs_user_code:
+            name, value = next(iter(changes.items()))
+            raise InputError(
+                f"--set {cut(f'{name}={value}')}: trial {record.id} is about a template, "
+                "expected none"
+            )
+        values = record.config.evolve(**changes).to_dict()
+        check_instructions([values.get("precision", "float32")], devices)
 
     @classmethod
     def bundle_writer(cls, store: Store, record: TrialRecord, *others: TrialRecord) -> WriteBundle:

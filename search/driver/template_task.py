@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lstm_sweep.models.bundle.bundle import CONFIG, MODEL
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.errors import InputError, cut
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver.lstm_task import ladder_notes
 from lstm_sweep.search.driver.task import (
     Task,
@@ -152,23 +152,6 @@ class TemplateTask(Task):
     @override
     def training(self, folder: Path) -> Training:
         return TemplateTraining(self.template)
-
-    @classmethod
-    @override
-    def check_rerun(
-        cls,
-        record: TrialRecord,
-        changes: Mapping[str, Any],
-        file: str | None,
-        devices: Iterable[Device],
-    ) -> None:
-        read_template(record.tags, file)
-        if changes:
-            name, value = next(iter(changes.items()))
-            raise InputError(
-                f"--set {cut(f'{name}={value}')}: trial {record.id} is about a template, "
-                "expected none"
-            )
 
     @classmethod
     @override

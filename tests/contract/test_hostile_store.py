@@ -225,7 +225,8 @@ def test_no_tag_of_a_trial_stops_others(stored: Stored, wrong: list[str | None])
         stored.answer("show", run_id)
 
         def read(run: Any = store_runs[run_id]) -> None:
-            record = resume._trial_of(run, stored.spec)
+            record = reader.read_trial(run)
+            resume._check_trial(record, stored.spec)
             resume._attempts(store, stored.sweep, [record])
             read_template(record.tags, None)
             rerun._check_proposed(store, record, None)
@@ -351,7 +352,7 @@ def test_a_stored_config_that_no_search_of_its_sweep_can_propose_is_not_built(
         assert stored.answer(*command).code == 2, command
     changed = stored.store.run(stored.trial_id)
     with pytest.raises(BadRunError, match="layers is 16, expected a value of the sweep's space"):
-        resume._trial_of(changed, stored.spec)
+        resume._check_trial(reader.read_trial(changed), stored.spec)
     record = reader.find_trial(stored.store, "good/1")
     with pytest.raises(InputError, match=r"a network of 16x16384 has .* parameters: expected"):
         CorpusTask.of_trial(record, record.config, None, DEVICE)
