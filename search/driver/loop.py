@@ -64,12 +64,10 @@ KEEPS_S = 1_800.0
 class Preemption:
     """Lets trials of one sweep wait while there are more than it may have slots.
 
-    A trial gives its slot up as soon as it has a checkpoint of the round that it was in, so it goes
-    on where it was. Without that, one whose start and round take longer than others let it have a
-    slot would begin the same round again and again. One whose round takes longer than `KEEPS_S` is
-    paused within it, and keeps its slot for twice as long the next time: so each gets on, and
-    others wait at most twice as long as it takes to begin and to finish a round. A trial that runs
-    code of the user has no checkpoint: it keeps its slot until it ends.
+    A trial gives its slot up as soon as it has a checkpoint of the round that it was in. One whose
+    round takes longer than `KEEPS_S` is paused within it, and keeps its slot for twice as long the
+    next time: so each gets on, and others wait at most twice as long as it takes to begin and to
+    finish a round. A trial that runs code of the user has no checkpoint: it keeps its slot.
     """
 
     def __init__(self, engine: Engine, *, user_code: bool = False) -> None:
@@ -80,13 +78,11 @@ class Preemption:
         self._keeps_s: dict[int, float] = {}
 
     def receive(self, progress: Trial, done: RoundDone, state: SweepState) -> None:
-        """Let a trial wait that has just finished a round, if its slot is needed."""
         may = done.saved and not progress.last and not self._user_code
         if may and not state.closing and self._engine.surplus():
             self._preempt(progress)
 
     def look(self, state: SweepState) -> None:
-        """Let trials wait that have kept their slots for too long, the last that began first."""
         surplus = 0 if state.closing or self._user_code else self._engine.surplus()
         if not surplus:
             self._since = None
@@ -119,11 +115,7 @@ ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.01
 
 @contextmanager
 def needing_room(where: str) -> Iterator[None]:
-    """Write files on this machine.
-
-    Raises:
-        StoreError: they cannot be written.
-    """
+    """Write files on this machine; a `StoreError` says that they cannot be written."""
     try:
         yield
     except OSError as error:
@@ -183,7 +175,6 @@ class Loop:
         paused = list(state.paused.values())
         self.policy.restore(state.finished, state.waiting, paused, extended=extended)
         self.journal.know({**past.weights, **{one.key: one.run_id for one in paused}})
-        self._preempted |= {one.number for one in state.preempted}
         self._kept |= past.weights.keys()
         self._drop_displaced()
         self._logged = None  # it may be that of a trial which is tried again
@@ -191,20 +182,18 @@ class Loop:
             self.journal.wait_again(one)
 
     def run(self) -> None:
-        """Run trials until none is left to try.
-
-        Raises:
-            Interrupted: the user interrupts the sweep.
-        """
+        """Run trials until none is left to try; `Interrupted` if the user wants an end."""
         while self._turn():
             pass
 
     def _turn(self) -> bool:
-        """Start trials, and decide on what others report; return whether to go on."""
         if number := self._interrupts.signal_number:
             raise Interrupted(number)
         with self._interrupts.hold():
-            full = self._start_trials()
+            try:
+                full = self._start_trials()
+            finally:
+                self.engine.release()
             idle = full and not self._state.running
             behind = idle and (self._behind or self._writer.is_behind)
             over = idle and not behind and not self._waits_for_a_slot()
@@ -223,8 +212,11 @@ class Loop:
             self._stop_hung()
             for one, ended in self.policy.overdue(self._state.seconds):
                 self._tell(one, ended)
-        self._check_deadline()
-        self._estimate_end()
+        state = self._state
+        if state.deadline is not None and state.now >= state.deadline and not state.closing:
+            self.end(out_of_time(60 * (state.spec.minutes or 0.0)))
+        if state.now >= self._next_estimate:
+            self._estimate_end()
         self.viewer.update(self._state)
         return True
 
@@ -232,12 +224,6 @@ class Loop:
 
     def _start_trials(self) -> bool:
         """Start trials on free slots; return whether it is done, and not to go on in a moment."""
-        try:
-            return self._fill_slots()
-        finally:
-            self.engine.release()
-
-    def _fill_slots(self) -> bool:
         state, self._behind = self._state, False
         if len(state.running) >= len(state.slots) or state.closing:
             why = "" if state.slots or state.closing else self.engine.refusal()
@@ -252,8 +238,9 @@ class Loop:
                 self._behind = True
                 break
             why = self.engine.reserve(slot)
-            if not why:
-                self._know_reserved()
+            running = len(self._state.running)
+            if not why and self._state.allowed is not None and running >= self._state.allowed:
+                self.history.learn(allowed=running + 1)
             trial = self._next()
             if trial is None:
                 self._note_demand(len(self._state.running))
@@ -277,11 +264,6 @@ class Loop:
             self._say_waits("")
         self.engine.demand(demand)
         self.policy.slots = max(1, self._state.usable)
-
-    def _know_reserved(self) -> None:
-        allowed, count = self._state.allowed, len(self._state.running) + 1
-        if allowed is not None and count > allowed:
-            self.history.learn(allowed=count)
 
     def _next(self) -> Trial | None:
         """The trial to run next, which is then waiting, or is paused; None if there is none now.
@@ -324,7 +306,6 @@ class Loop:
             self.viewer.said(why)
 
     def _start(self, trial: Trial, slot: Slot) -> None:
-        """Start a trial on a slot, or let it go on that was paused."""
         paused, folder = self._state.paused.get(trial.number), self.folder / str(trial.number)
         with needing_room(f"folder {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -411,7 +392,7 @@ class Loop:
             self.journal.log_progress(state.trials_done, lowest)
 
     def _pause(self, progress: Trial, paused: Paused) -> None:
-        """Free the slot of a trial that may go on later; it has ended if it has no round left."""
+        """Let a trial wait; it has ended if it has no round left."""
         told = self._told.pop(progress.number, paused)
         if paused.preempted and isinstance(told, Ended):
             self._conclude(progress, told)
@@ -448,16 +429,9 @@ class Loop:
         for progress, ended in self._watch.look(self._state.running.values(), now):
             self.engine.stop(progress.slot, ended)
 
-    def _check_deadline(self) -> None:
-        state = self._state
-        if state.deadline is not None and state.now >= state.deadline and not state.closing:
-            self.end(out_of_time(60 * (state.spec.minutes or 0.0)))
-
     def _estimate_end(self) -> None:
-        """Estimate when the sweep ends if it is time; what that takes grows with the trials."""
+        """Estimate when the sweep ends; what that takes grows with the trials."""
         state = self._state
-        if state.now < self._next_estimate:
-            return
         left = self.policy.expected_left(state.seconds)
         self.history.learn(expected_end=None if left is None else state.now + left)
         took = self.history.tick() - state.now
@@ -500,8 +474,9 @@ class Loop:
         again = resume.goes_on(progress, itertools.chain(before.finished, [progress]))
         among_best = before.is_among_best(progress, before.spec.keep)
         keep = among_best and files is not None and files.weights.exists()
-        if among_best and files and not keep:
-            self._name_without_weights(progress)
+        if among_best and files and not (keep or ended.unfinished or progress.objective.returned):
+            why = f"its files could not be had from {progress.slot}"  # a resume brings none back
+            self.viewer.said(f"{progress.id} has no weights: {why}; its rerun has them")
         remove = None if again else self.folder / str(progress.number)
         self.journal.close_trial(progress, files, keep=keep, remove=remove)
         tried = again and not before.closing
@@ -520,14 +495,6 @@ class Loop:
             self.viewer.trial_ended(progress, self._state)
         else:
             self._unshown[progress.key] = progress
-
-    def _name_without_weights(self, progress: Trial) -> None:
-        """Tell people of a trial that has lost its weights, which a resume would not bring back."""
-        goes_on = progress.ended is not None and progress.ended.unfinished
-        if not (goes_on or progress.objective.returned):
-            why = f"its files could not be had from {progress.slot}"
-            text = f"{progress.id} has no weights: {why}; its rerun has them"
-            self.viewer.said(text)
 
     def _collect(self, progress: Trial) -> TrialFiles | None:
         folder = self.folder / str(progress.number)

@@ -121,11 +121,6 @@ class SweepState(Sweep):
         return bisect.bisect(self.ranked, rank(progress), key=rank) < count
 
     @property
-    def leading_loss(self) -> float | None:
-        """Lowest loss so far, nats, also of trials under way."""
-        return self.leader.best_loss if self.leader else None
-
-    @property
     def trials_done(self) -> int:
         return len(self.ends) - len(self._open_again)
 
@@ -325,7 +320,7 @@ def _without_losses(state: SweepState) -> SweepState:
 
     That one counts from now on, or from when it was the best first.
     """
-    best = state.leading_loss
+    best = state.leader.best_loss if state.leader else None
     lowest = math.inf if best is None else best
     counting = tuple(one for one in state.best_over_time if one[1] >= lowest)
     state = replace(state, best_over_time=counting)
@@ -381,13 +376,12 @@ class Observer:
     """Called in the driver's thread when something happens, to read it; this one shows nothing."""
 
     def started(self, state: SweepState) -> None:
-        """The sweep's run is there, and its trials begin."""
+        """Its trials begin."""
 
     def update(self, state: SweepState) -> None:
         """Something has changed, or a quarter of a second has passed."""
 
-    def trial_ended(self, progress: Trial, state: SweepState) -> None:
-        """A trial has ended."""
+    def trial_ended(self, progress: Trial, state: SweepState) -> None: ...
 
     def said(self, text: str) -> None:
         """A line for people, before, while or after the sweep runs."""

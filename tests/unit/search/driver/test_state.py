@@ -255,7 +255,7 @@ def test_a_trial_that_waits_goes_on_where_it_was_on_any_slot() -> None:
         *begun(0, A), epoch(A, 1, 2.0), epoch(A, 2, 1.5), (time_passed, 110.0), pause(A)
     )
     assert numbers(state) == ([], [], []) and list(state.paused) == [0]
-    assert state.leading_loss == 1.5
+    assert state.leader and state.leader.best_loss == 1.5
     more = [epoch(B, 1, 9.0), epoch(B, 2, 9.0), epoch(B, 3, 1.0)]
     state = state_after(
         (time_passed, 150.0), started(0, B), *more, (time_passed, 155.0), over(0), state=state
@@ -308,7 +308,7 @@ def check(state: SweepState) -> None:
     assert list(state.ranked) == sorted(competing, key=lambda one: (one.ranked_loss, one.number))
     losses = [loss for _, loss in state.best_over_time]
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1:] == ([] if state.leading_loss is None else [state.leading_loss])
+    assert losses[-1:] == ([state.leader.best_loss] if state.leader else [])
     assert sum(state.counts.values()) == len(final)
     # no more time went on trials than there were slots for
     assert state.time_spent.slot_seconds == pytest.approx(state.slot_seconds)
