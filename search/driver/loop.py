@@ -387,7 +387,8 @@ class Loop:
         state = self._state
         lowest = state.best_over_time[-1][1] if state.best_over_time else None
         best = (state.best and state.best.key, lowest)
-        if best != self._logged:
+        ending = (one for one in state.running.values() if one.unlogged)
+        if best != self._logged and all(one.best_loss != lowest for one in ending):
             self._logged = best
             self.journal.log_progress(state.trials_done, lowest)
 

@@ -13,8 +13,8 @@ def open_engine(
     """Open an engine by its name.
 
     `workers` is its number of slots, None for one on each core or GPU; `per_gpu` is the number of
-    slots on each GPU. `inline` has one slot and ignores both. `address` is Ray's own of a cluster,
-    for `ray`; None for that in RAY_ADDRESS, or else for the cluster of this machine.
+    slots on each GPU. `address` is Ray's own of a cluster, for `ray`; None for that in RAY_ADDRESS,
+    or else for the cluster of this machine.
     """
     check_engine(name)
     if name == "inline":

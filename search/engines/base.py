@@ -121,10 +121,8 @@ class Engine(ABC):
 
     `wait` returns the messages of each started job in order. The last of them is an `Ended`, also
     if the worker dies (`lost`) or is stopped, or it is `Paused`; the slot is free after it. If the
-    slot is lost, its last event is a `SlotLost` instead.
-
-    An engine is a context manager that closes it. One that shares slots with other sweeps overrides
-    `reserve` and `release`; one with a quota has that, and overrides `staying`.
+    slot is lost, its last event is a `SlotLost` instead. One that shares slots with other sweeps
+    overrides `reserve` and `release`; one with a quota has that, and overrides `staying`.
     """
 
     #: all slots, as of the last call of `wait`
@@ -137,16 +135,12 @@ class Engine(ABC):
         """What a slot computes on; also of a slot that is lost."""
 
     def warm_up(self, *, user_code: bool = False) -> None:  # noqa: B027
-        """Prepare in the background, so that the first trial starts sooner.
-
-        `user_code`: trials run code of the user, which may use any part of Keras.
-        """
+        """Prepare in the background, for trials that may use any part of Keras if `user_code`."""
 
     def reserve(self, slot: Slot) -> str:
-        """Keep a free slot for the trial that is started on it next; empty if it is kept.
+        """Keep a free slot until a trial is started on it, or until `release`; empty if it is kept.
 
-        Else why it cannot be had: other sweeps use it, or this one has all that it may have. Events
-        may be waited for until the trial is started. If none is, `release` gives the slot back.
+        Else why it cannot be had: other sweeps use it, or this one has all that it may have.
         """
         return ""
 
@@ -168,44 +162,34 @@ class Engine(ABC):
 
     @abstractmethod
     def start(self, job: Job) -> None:
-        """Start a trial in a fresh worker on its slot, which must be free.
+        """Start a trial in a fresh worker on its slot; a `RuntimeError` if that is not free.
 
         `job.folder` is a folder on the driver's machine, created if it is missing; the driver
         removes it. It may have files of an earlier attempt, or of the trial before it was paused.
         An engine that runs workers elsewhere gives them a folder of its own, with these files.
-
-        Raises:
-            RuntimeError: the slot is taken or lost, or the engine is closed.
         """
 
     @abstractmethod
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """Wait for events, at most `timeout_s` seconds; return those that there are.
-
-        It may return at once, with no event, if no trial runs. Once the engine is closed there are
-        none.
-        """
+        """Wait for events, at most `timeout_s` seconds, or not at all if no trial runs."""
 
     @abstractmethod
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        """Stop the trial on a slot; its last message is `ended`, unless it has ended by itself.
+        """Stop the trial on a slot, if there is one; by the first call its last message is `ended`.
 
         A trial that is `Paused` goes on from its checkpoint if `start` is given the same folder.
-
-        Only the first call for a trial counts. Nothing happens on a slot without a trial.
         """
 
     @abstractmethod
     def collect(self, slot: Slot) -> Path:
-        """Folder on this machine with the files of the trial that was started last on a slot.
+        """The `folder` of the job that was started last on a slot, with the files of its trial.
 
-        It is the `folder` of the trial's job; an engine that runs workers elsewhere first copies
-        their files to it. The files are complete once the trial has ended or the engine is closed.
-        If the slot was lost, or the files cannot be had, the folder may be empty, or have the
-        checkpoint alone; it has no network of an earlier round than the trial has reported.
+        They are complete once the trial has ended or the engine is closed. If the slot was lost, or
+        the files cannot be had, the folder may be empty, or have the checkpoint alone; it has no
+        network of an earlier round than the trial has reported.
 
         Raises:
-            LookupError: no trial was started on this slot; the message names the slot.
+            LookupError: no trial was started on this slot.
             OSError: there is no room for the files on this machine.
         """
 

@@ -1,8 +1,7 @@
 """Runs trials on this machine, each in a fresh worker process.
 
 Sweeps on one machine share its slots: a driver locks a file for each of its trials, for as long as
-it runs; the system drops the locks of a process that ends, however it ends. Who finds all slots
-locked waits until one is free.
+it runs; the system drops the locks of a process that ends, however it ends.
 """
 
 from __future__ import annotations

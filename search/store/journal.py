@@ -1,8 +1,4 @@
-"""Writes a sweep and its trials into the store: runs with their names, params, tags and metrics.
-
-A sweep is a parent run, and each attempt of a trial is a child run. The run of a trial contains all
-that is needed to repeat the trial.
-"""
+"""Writes a sweep, a parent run, and the attempts of its trials, child runs, into the store."""
 
 from __future__ import annotations
 
@@ -164,10 +160,9 @@ class _Run:
 
 
 class Journal:
-    """Writes the runs of one sweep, in the order in which its methods are called.
+    """Writes the runs of one sweep by a `Writer`, in the order in which its methods are called.
 
-    None of them waits for the store: a `Writer` makes the requests. Rounds of a trial that wait
-    are logged in one request, with its params or its end if these wait too.
+    Rounds of a trial that wait are logged in one request, with its params or its end if these wait.
     """
 
     def __init__(
@@ -179,10 +174,7 @@ class Journal:
         step: int | None = None,
         created: Callable[[Trial, str], None] = lambda trial, run_id: None,
     ) -> None:
-        """`step` is the last step of the sweep's metrics, if an earlier driver has logged any.
-
-        `created` is told which run a trial has got.
-        """
+        """`step` is the last of the sweep's metrics; `created` is told the run of each trial."""
         self.writer, self._store = writer, writer.store
         #: the parent run
         self.run_id, self._sweep = run_id, _Run(run_id)
@@ -230,9 +222,8 @@ class Journal:
     def log_progress(self, trials: int, best_loss: float | None) -> None:
         """Log the number of trials that have ended, and the best loss so far, nats.
 
-        Without one, NaN takes the place of that of a trial that was the best and has failed. The
-        step is the number of trials, or that of an earlier call if it was larger, since MLflow
-        takes the value with the largest step as the latest.
+        Without one, NaN takes the place of that of a trial that was the best and has failed. MLflow
+        takes the value with the largest step as the latest, so that never falls.
         """
         metrics = {"trials_done": float(trials)}
         if best_loss is not None or self._best_loss is not None:
@@ -254,8 +245,7 @@ class Journal:
         """Log how the sweep ended and release its lease, and then log its status.
 
         `note` is shown at the top of the run's page in the MLflow UI, `seconds` is the total time
-        for which the sweep was driven, and `more` are further tags of the result. `has_result` says
-        whether a trial has a loss.
+        for which the sweep was driven, and `more` are further tags.
         """
         tags: dict[str, str] = {
             Tag.STATE: str(state),
@@ -283,10 +273,7 @@ class Journal:
         known: Mapping[str, int | float],
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Create the run of a trial, and log its config and what is `known` of its network.
-
-        MLflow creates a run without params, so they are logged by a second request.
-        """
+        """Create the run of a trial, and log its config and what is `known` of its network."""
         own = {
             Tag.NAME: trial.sweep,
             Tag.TRIAL: trial.number,
@@ -330,10 +317,7 @@ class Journal:
         self.writer.put(write)
 
     def log_round(self, progress: Trial, *, soon: bool = True) -> None:
-        """Log the last round, and the best one so far.
-
-        Not `soon`, it is logged with the next one, or when the trial waits or ends.
-        """
+        """Log the last round: not `soon`, with the next one, or when the trial waits or ends."""
         run = self._runs[progress.key]
         run.steps[len(progress.rounds)] = round_metrics(progress)
         if soon:
@@ -378,8 +362,7 @@ class Journal:
             raise
 
     def pause_trial(self, progress: Trial) -> None:
-        waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
-        tags = {waits: progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
+        tags = {_wait_tag(progress): progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
         self._change(progress, tags, "SCHEDULED")
 
     def wait_again(self, progress: Trial) -> None:
@@ -389,8 +372,7 @@ class Journal:
         self._change(progress, tags | paused, "SCHEDULED", drop=Tag.UNFINISHED)
 
     def resume_trial(self, progress: Trial, device: Device) -> None:
-        waits = Tag.MAKES_ROOM if progress.preempted else Tag.PAUSED
-        self._change(progress, {waits: "", **device_tags(device)}, "RUNNING")
+        self._change(progress, {_wait_tag(progress): "", **device_tags(device)}, "RUNNING")
 
     def _change(
         self, trial: Trial, tags: Mapping[str, str], status: str, *, drop: str | None = None
@@ -416,9 +398,8 @@ class Journal:
     ) -> None:
         """Store the best network if `keep`, log the outcome, and then the status.
 
-        `files` are what the trial has written; None if it has never been started. Rounds that are
-        not logged yet are part of the same request, and so are `more` tags. `remove` is a folder
-        that is needed until then.
+        `files` are what the trial has written; None if it has never been started. `more` are
+        further tags, `remove` is a folder that is needed until then.
         """
         ended, run = progress.ended, self._runs[progress.key]
         assert ended
@@ -496,3 +477,7 @@ class Journal:
             self._store.finish(run.run_id, "FINISHED", at_ms)
 
         self._put(run, write)
+
+
+def _wait_tag(trial: Trial) -> str:
+    return Tag.MAKES_ROOM if trial.preempted else Tag.PAUSED

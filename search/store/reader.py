@@ -132,7 +132,7 @@ class TrialRecord(Trial):
         }
 
     def document(self) -> dict[str, Any]:
-        """The trial as a service lists it: also what is said of it to people."""
+        """The trial as a service lists it."""
         return self.to_dict() | {
             "reason": self.reason,
             "waits": self.waits,
@@ -286,11 +286,7 @@ MOST_TRIALS = 1_000_000
 
 Read = TypeVar("Read")
 #: told of each run that is skipped
-OnSkipped = Callable[[BadRunError], None]
-
-
-def _ignore(error: BadRunError) -> None:
-    """The default: skipped runs are not reported."""
+OnSkipped = Callable[[BadRunError], object]
 
 
 def written_spec(run: Any) -> dict[str, Any]:
@@ -418,24 +414,24 @@ def read_source(record: TrialRecord) -> tuple[Source, Scoring]:
     return source_of(record.tags), scoring_of(record.tags)
 
 
-def sweeps(store: Store, on_skipped: OnSkipped = _ignore) -> list[Any]:
-    return _readable(store.runs({Tag.ROLE: "sweep"}), _with_name, on_skipped)
+def sweeps(store: Store, on_skipped: OnSkipped = str) -> list[Any]:
+    return _named(store.runs({Tag.ROLE: "sweep"}), on_skipped)
 
 
 def newest_sweeps(
-    store: Store, most: int, token: str = "", on_skipped: OnSkipped = _ignore
+    store: Store, most: int, token: str = "", on_skipped: OnSkipped = str
 ) -> tuple[list[Any], str]:
     """Parent runs of so many sweeps, newest first, and what names those after them.
 
     There are fewer if some cannot be read.
     """
     found, more = store.select({Tag.ROLE: "sweep"}, most, token)
-    return _readable(found, _with_name, on_skipped), more
+    return _named(found, on_skipped), more
 
 
-def _with_name(run: Any) -> Any:
-    name_of(Tags(run))
-    return run
+def _named(runs: Iterable[Any], on_skipped: OnSkipped) -> list[Any]:
+    """Those whose names can be read."""
+    return [run for run, _ in _readable(runs, lambda run: (run, name_of(Tags(run))), on_skipped)]
 
 
 def _known_sweeps(store: Store) -> str:
@@ -478,7 +474,7 @@ def existing_sweep(store: Store, name: str) -> Any:
     raise NoSuchRunError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
 
 
-def trials(store: Store, sweep: str, on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
+def trials(store: Store, sweep: str, on_skipped: OnSkipped = str) -> list[TrialRecord]:
     """The last attempt of each trial of a sweep, by number; no reruns."""
     parent = find_sweep(store, sweep)
     if parent is None:
@@ -517,7 +513,7 @@ def children(store: Store, run: Any) -> Children:
     )
 
 
-def readable_trials(runs: Iterable[Any], on_skipped: OnSkipped = _ignore) -> list[TrialRecord]:
+def readable_trials(runs: Iterable[Any], on_skipped: OnSkipped = str) -> list[TrialRecord]:
     return _readable(runs, read_trial, on_skipped)
 
 

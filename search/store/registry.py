@@ -329,13 +329,10 @@ class Freed(Document):
 def delete(store: MlflowStore, run_id: str, *, dry_run: bool = False) -> Freed:
     """Delete a run for good, with its files and its logged models; those with versions stay.
 
-    MLflow's own `delete_run` only marks a run, and leaves its files. What `mlflow gc` does with
-    marked runs is done here at once; a tracking server offers no request for that, so there runs
-    are marked, and their files are deleted. It may be repeated if it breaks off: the run is deleted
-    last.
-
-    Raises:
-        BadRunError: its files are not where its experiment has them; nothing is deleted.
+    MLflow's own `delete_run` only marks a run, and leaves its files. A tracking server offers no
+    request for more, so there runs are marked, and their files are deleted. It may be repeated if
+    it breaks off: the run is deleted last. Nothing is if a `BadRunError` says that its files are
+    not where its experiment has them.
     """
     place = store.ask(partial(store.experiment.place_of, run_id))
     models, kept = _models(store, run_id)
@@ -345,7 +342,7 @@ def delete(store: MlflowStore, run_id: str, *, dry_run: bool = False) -> Freed:
         freed += store.ask(partial(size_of, files))
         if not dry_run:
             store.ask(partial(_delete_files, files, experiment.folder_of(at)))
-            for_good = getattr(store.backend, f"_hard_delete_{kind}", None)
+            for_good = getattr(store.client._tracking_client.store, f"_hard_delete_{kind}", None)
             store.ask(partial(for_good or getattr(store.client, f"delete_{kind}"), name))
             marked = int(for_good is None)
     return Freed(1, freed, marked, kept)

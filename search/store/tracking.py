@@ -488,7 +488,7 @@ class MlflowStore(Store):
         return Path(self.ask(lambda: self._files_of(run_id).download_artifacts(name, str(to))))
 
     def _files_of(self, run_id: str) -> Any:
-        """MLflow's repository of the files of a run, in the place of its experiment only."""
+        """MLflow's repository of the files of a run."""
         place = self._places.get(run_id)
         if place is None:
             place = self._places[run_id] = self.experiment.place_of(run_id)
@@ -498,10 +498,6 @@ class MlflowStore(Store):
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         return get_artifact_repository(place, tracking_uri=self.settings.mlflow_uri)
-
-    @property
-    def backend(self) -> Any:
-        return self.client._tracking_client.store
 
     @override
     def page(self, run_id: str = "") -> str:

@@ -86,7 +86,6 @@ class Writer:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much waits that nothing should be begun of which more is to be written."""
         with self._changed:
             first = self._queue[0].put_at if self._queue else math.inf
         late = time.monotonic() - first > MOST_WAITING_S
@@ -98,14 +97,10 @@ class Writer:
 
     @property
     def is_short_of_time(self) -> bool:
-        """Whether an end is wanted, and has no time for what it can do without."""
         return self.interrupts.has_used(SHARE_USED)
 
     def put(self, write: Write, *, beside: bool = False) -> None:
-        """Let something be written after all that was put before.
-
-        What is next to each other and may be written `beside` each other is, by a server.
-        """
+        """Let something be written after all before, but for what may be written `beside` it."""
         with self._changed:
             self._queue.append(_Entry(write, beside))
             self._changed.notify_all()
@@ -163,11 +158,11 @@ class Writer:
             self._changed.wait_for(lambda: not self.is_behind or self._fault, seconds)
 
     def drain(self) -> None:
-        """Wait until all is written; raises as `ask`, and what a write has failed by."""
+        """Wait until all is written; raises as `ask` and `check`."""
         self._await(lambda: not self._queue)
 
     def again(self, *, without_first: bool = False) -> None:
-        """Go on after a write has failed: with it, or without it."""
+        """Go on after a write has failed."""
         with self._changed:
             if without_first and self._queue and self._queue[0] is self._failed:
                 self._queue.popleft()
