@@ -1,8 +1,7 @@
 """At most one driver for each sweep: a lease in the tags of its run, which the driver renews.
 
-MLflow has no locks. A second driver on the same machine checks whether the process of the lease is
-running. On another machine it watches for `STALE_S` whether the lease is renewed; it compares no
-times of different clocks, which may differ or jump.
+A second driver on the same machine checks whether the process of the lease is running. On another
+machine it watches for `STALE_S` whether the lease is renewed; it compares no times of clocks.
 """
 
 from __future__ import annotations
@@ -132,10 +131,7 @@ def find_driver(
 def stop(
     store: Store, run_id: str, sleep: Callable[[float], None] = time.sleep, *, how: str = END
 ) -> bool:
-    """Ask the driver of a sweep to end or pause it, and wait until it has; return whether it has.
-
-    `how` is `END` or `PAUSE`.
-    """
+    """Ask the driver of a sweep to `END` or `PAUSE` it, and wait; return whether it has."""
     store.log(run_id, tags={Tag.STOP: how})
     if holder(store.tags(run_id)) is None:
         return False
@@ -186,11 +182,7 @@ class Lease:
             )
 
     def beat(self, seconds: float, more: Mapping[str, str] = MappingProxyType({})) -> bool:
-        """Renew the lease, with `more` tags; return whether the sweep was asked to stop.
-
-        `seconds` is the total time for which it has been driven. A `LeaseLostError` says that
-        another process has the lease.
-        """
+        """Renew the lease, with `more` tags; return whether the sweep was asked to stop."""
         tags = self._store.tags(self.run_id)
         if not self._is_mine(tags):
             who = holder(tags) or "another process"
@@ -227,10 +219,7 @@ WITHDRAWN = {Tag.ROLE: "withdrawn"}
 
 
 def reserve_name(store: Store, name: str, run_id: str) -> bool:
-    """Claim a name for a sweep whose run exists; return whether it owns the name.
-
-    If it does not, its run is withdrawn.
-    """
+    """Claim a name for a sweep whose run exists; if it does not own that, its run is withdrawn."""
     owns = _may_claim(store, name, run_id) and store.log_once(run_id, OWNS_NAME, "yes")
     if not owns:
         store.log(run_id, tags=WITHDRAWN)
@@ -238,7 +227,6 @@ def reserve_name(store: Store, name: str, run_id: str) -> bool:
 
 
 def _may_claim(store: Store, name: str, run_id: str) -> bool:
-    """Steps 1 and 2: whether this sweep may claim the name."""
     same = store.runs({Tag.ROLE: "sweep", Tag.NAME: name})
     others = (run for run in same if run.info.run_id != run_id)
     if any(run.data.params.get(OWNS_NAME) == "yes" for run in others):  # it may have ended since

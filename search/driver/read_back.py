@@ -97,8 +97,7 @@ def with_rounds(
 
     An attempt that is under way, or whose driver died, took as long as its rounds, but for those
     that it has from the checkpoint of an earlier attempt, whose rounds are `before`; and at least
-    as long as it had when it waited last. How long one that runs has been at its next round is not
-    known.
+    as long as it had when it waited last.
     """
     rounds = read_curve(store, record)
     # one whose driver died has no end of its own, also if its run was closed when the sweep went on
@@ -133,11 +132,8 @@ LOSS = "best_val_loss"
 def best_loss_history(store: Store, run: Any, driven: float) -> tuple[tuple[float, float], ...]:
     """When the best loss of a sweep fell, in seconds for which it was driven, and to what.
 
-    `run` is the sweep's run, whose metric `LOSS` is the lowest loss of all its trials once a round
-    has reached it, or, of templates, once a trial has returned it. A time is that since the
-    beginning, and at most `driven`, the seconds for which it was driven in all: after the first
-    break of a sweep that was resumed it may be too late, since the store does not have when a sweep
-    was driven, only for how long.
+    A time is that since the beginning, and at most `driven`, the seconds for which it was driven in
+    all: the store does not have when a sweep was driven that was resumed, only for how long.
     """
     has_any = LOSS in run.data.metrics  # else the store is not asked
     logged = store.timeline(run.info.run_id, LOSS) if has_any else ()
@@ -189,11 +185,7 @@ EVIDENCE, MOST_EVIDENCE = "evidence.json", 1 << 26
 
 
 def read_sweep(store: Store, run: Any) -> Sweep:
-    """A sweep as its runs have it, without the rounds of its trials.
-
-    Raises:
-        BadRunError: its run says no state that this version knows.
-    """
+    """A sweep as its runs have it, without the rounds of its trials."""
     return Sweep(**_facts(run, reader.children(store, run)))
 
 
@@ -230,11 +222,7 @@ def why_of(state: str, tags: Mapping[str, str]) -> str | None:
 
 
 def read_findings(store: Store, run: Any) -> Findings:
-    """All that a report shows of the sweep with this run.
-
-    Raises:
-        BadRunError: the run itself cannot be read.
-    """
+    """All that a report shows of the sweep with this run; a `BadRunError` if that is unreadable."""
     tags, kind, spec = Tags(run), reader.run_kind(Tags(run)), _spec(run)
     children = reader.children(store, run)
     attempts = list(each_with_rounds(store, children.attempts, BadRunError))
@@ -351,8 +339,7 @@ def driven_s(run: Any) -> float:
 def slot_s(run: Any) -> float:
     """Total time for which a sweep had slots, all slots together.
 
-    Since it was closed last that is its slots times the time for which it was driven. Tags that
-    hold no numbers count as 0: no sweep ends or stays for them.
+    Since it was closed last that is its slots times the time for which it was driven.
     """
     tags = Tags(run)
     slots = _or_zero(lambda: tags.whole(Tag.SLOTS, 0, default=0))

@@ -60,12 +60,8 @@ def rebuild(store: Store, run: Any, spec: SweepSpec | None = None) -> Resumed:
     """Take the lease of a sweep that no process drives, read it back, and close its open runs.
 
     `run` is the sweep's run as it was when the lease was checked, `spec` its spec if it is known. A
-    running trial becomes `LOST` unless its outcome has been written.
-
-    Raises:
-        InputError: the sweep cannot be read by this version, or another process has driven it
-            since `run` was read.
-        StoreError: the store fails. Whatever is raised, the lease is given back.
+    running trial becomes `LOST` unless its outcome has been written. If this fails, the lease is
+    given back.
     """
     spec, before = spec or reader.read_spec(run), run.data.tags
     now = store.tags(run.info.run_id)
@@ -206,7 +202,7 @@ def _attempts(
     """Attempts of trials with their rounds, from their records, earlier ones first.
 
     Runs that are open are closed, but for those of trials that are paused, unless `closing`. `keep`
-    is called again and again, since it may take long.
+    is called at each, since it may take long.
     """
     began, seconds = began_s(run), driven_s(run)
     found = list[Trial]()

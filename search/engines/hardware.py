@@ -109,8 +109,7 @@ def cores() -> list[int]:
 def pins() -> bool:
     """Whether a trial is to stay on its core.
 
-    Where time is limited and cores are not, as in containers, others count theirs from 0 too, so
-    the system chooses.
+    Not where time is limited and cores are not, as in containers: others count from 0, too.
     """
     limit = cpu_limit()
     return hasattr(os, "sched_setaffinity") and (limit is None or limit >= len(all_cores()))
@@ -119,9 +118,7 @@ def pins() -> bool:
 def cpu_limit() -> float | None:
     """How many CPUs' time the control groups of this process may use; None if there is no limit.
 
-    Both versions of control groups are read, and the groups above (cgroups(7): `cpu.max`, or
-    `cpu.cfs_quota_us` by `cpu.cfs_period_us`), such as `docker run --cpus 4` and limits of
-    Kubernetes set them.
+    Such as `docker run --cpus 4` and Kubernetes set them (cgroups(7)), in either version.
     """
     limits = []
     with contextlib.suppress(OSError):

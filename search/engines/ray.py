@@ -138,11 +138,7 @@ class RayEngine(Engine):
     def __init__(
         self, workers: int | None = None, per_gpu: int = 1, address: str | None = None
     ) -> None:
-        """Connect to the cluster, and wait for the slots of the nodes that it has.
-
-        `address` is Ray's own; None for that in RAY_ADDRESS, or else for that of this machine. If a
-        service has started this process, it has as many slots as that says, which may change.
-        """
+        """Connect to the cluster at Ray's own `address`, and wait for the slots of its nodes."""
         self.slots: tuple[Slot, ...] = ()
         self._workers, self._per_gpu = workers, per_gpu
         self.quota = Quota.given()
@@ -466,10 +462,6 @@ class RayEngine(Engine):
 
     @override
     def collect(self, slot: Slot) -> Path:
-        """Copy the files of the slot's last trial from its node; the folder that they are in.
-
-        If they cannot be had, an older network of the trial is deleted.
-        """
         if slot not in self._folders:
             raise LookupError(f"no trial was started on {slot}")
         member = self._owners[slot]

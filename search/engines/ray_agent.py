@@ -174,9 +174,9 @@ class SharedCorpus:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this program and of the packages that compute a trial.
+    """Versions of Python, of the packages that compute a trial, and of this program.
 
-    That of this program is a hash of its code, which it has also where it was sent as `py_modules`.
+    That is a hash of its code, which it has also where it was sent as `py_modules`.
     """
     code = hashlib.blake2b(digest_size=4)
     for file in sorted(file for folder in CODE for file in folder.rglob("*.py")):
@@ -246,8 +246,7 @@ class Agent:
     ) -> Iterator[Event | KeptCheckpoint]:
         """Run a trial with the files of its folder; the last message is as that of an engine.
 
-        `number` is another one for each call. Its checkpoint is yielded every `copy_every_s`
-        seconds, if it is a new one.
+        Its checkpoint is yielded every `copy_every_s` seconds, if it is a new one.
         """
         slot, folder = job.slot, self._scratch.folder / str(number)
         if before := self._folders.get(slot):

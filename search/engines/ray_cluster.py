@@ -60,10 +60,8 @@ class Wanted:
 def connect(address: str | None = None) -> None:
     """Connect this process to the cluster at Ray's own `address`, such as HOST:PORT.
 
-    None stands for the one that RAY_ADDRESS names, or else for the one of this machine.
-
-    No signal handler is installed, and nothing is printed: Ray does either in the main thread, or
-    of errors of workers, which agents report themselves.
+    None stands for the one that RAY_ADDRESS names, or else for the one of this machine. No signal
+    handler is installed, and nothing is printed.
     """
     try:
         with _process_restored():
@@ -119,7 +117,6 @@ def _init(ray: Any, address: str | None) -> None:
 def _process_restored() -> Iterator[None]:
     """Undo what Ray changes in this process at its import, and as it connects.
 
-    These are environment variables, `sys.excepthook`, `faulthandler` and the state of `random`.
     Within, it does not take over SIGTERM, at which it would print a stack.
     """
     hook, state, handles_faults = sys.excepthook, random.getstate(), faulthandler.is_enabled()
@@ -176,8 +173,7 @@ def wanted(
 ) -> list[Wanted]:
     """Agents that are to be made on nodes; they take `missing` slots, None for all that are free.
 
-    The slots are spread evenly over the nodes. With `singly` each agent is for one CPU or one GPU,
-    so that it can be ended alone.
+    With `singly` each agent is for one CPU or one GPU, so that it can be ended alone.
     """
     rooms = {node: node.gpus * per_gpu if gpus else node.cpus for node in nodes}
     rooms = {node: room for node, room in rooms.items() if room > 0 and not node.leaving}

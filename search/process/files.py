@@ -19,12 +19,9 @@ from lstm_sweep.search.process.scoped import is_running, start_ticks
 
 
 def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
-    """Write a file at once: who reads it sees all of it, or what it was.
+    """Write a file that others may not read at once: who reads it sees all of it, or what it was.
 
-    Others may not read it. With `lasting` that also holds after a power failure.
-
-    Raises:
-        OSError: it cannot be written.
+    With `lasting` that also holds after a power failure.
     """
     handle, partial = tempfile.mkstemp(dir=file.parent)
     try:
@@ -44,8 +41,7 @@ def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Wait until no other process or thread has locked a folder, created if missing; lock it.
 
-    The folder itself is locked, so no lock file is left in it (as by the package `filelock`), and
-    it need not be writable. On a file system without locks, nothing is locked.
+    No lock file is left in it, and it need not be writable. Without locks, nothing is locked.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -183,10 +179,11 @@ def _fill(folder: Path, parts: Iterable[Path]) -> None:
 
 def new_report(given: str) -> Path:
     """The absolute path of a file that a report may become."""
-    file = Path()
+    file, why = Path(), "found nothing"
     try:
-        file = resolved(given)
-        why = _against(file) if given else "found nothing"
+        if given:
+            file = resolved(given)
+            why = _against(file)
     except (OSError, RuntimeError, ValueError) as error:
         why = why_not(error)
     if why:
@@ -201,13 +198,11 @@ def _against(file: Path) -> str:
         return "found a folder"
     if not file.parent.is_dir():
         return f"{file.parent} is no folder"
-    if not file.exists():
-        return ""
+    is_report = not file.exists()
     if file.is_file():
         with file.open("rb") as opened:
-            if REPORT_MARK.encode() in opened.read(HEAD):
-                return ""
-    return "found something else there"
+            is_report = REPORT_MARK.encode() in opened.read(HEAD)
+    return "" if is_report else "found something else there"
 
 
 def write_report(file: Path, html: str) -> None:

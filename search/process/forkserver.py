@@ -100,10 +100,7 @@ class _Popen(popen_forkserver.Popen):
 
 
 def warm_up(*, user_code: bool = False) -> None:
-    """Start the forkserver; what Keras and its backend print at import is discarded.
-
-    With `user_code`, all of Keras is imported, since the user's code is going to use it.
-    """
+    """Start the forkserver, with all of Keras if `user_code`; what is printed is discarded."""
     with _lock, variable(SAFE_PATH, "1"):
         _server_of(user_code).ensure_running()
 
@@ -115,10 +112,7 @@ def _server_of(user_code: bool) -> forkserver.ForkServer:
 def fork(
     target: Callable[..., None], *arguments: Any, user_code: bool = False
 ) -> tuple[BaseProcess, Connection]:
-    """Start a process that calls `target` with the arguments and one end of a pipe.
-
-    Returns the process and the other end of the pipe.
-    """
+    """Start a process that calls `target` with the arguments and the other end of a pipe."""
     until = math.inf
     while True:
         ours, theirs = _context.Pipe()
@@ -153,13 +147,9 @@ END_WITHIN_S = 5.0
 
 
 def call(function: Callable[..., Answer], *arguments: object, user_code: bool = False) -> Answer:
-    """Call a function of a module in another process, and return its result.
+    """Call a function of a module in another process, which may use all of Keras if `user_code`.
 
-    With `user_code`, the function may use all of Keras.
-
-    Raises:
-        InputError: the function has raised one.
-        RuntimeError: the function has raised another error, or its process has died.
+    Its `InputError` is raised as such, any other error as a `RuntimeError`, and so is its death.
     """
     answers: list[Answer] = list(stream(_once, function, *arguments, user_code=user_code))
     return answers[0]
@@ -168,10 +158,7 @@ def call(function: Callable[..., Answer], *arguments: object, user_code: bool = 
 def stream(
     function: Callable[..., Iterable[Answer]], *arguments: object, user_code: bool = False
 ) -> Iterator[Answer]:
-    """Yield what a function yields in another process, which ends when the iterator is closed.
-
-    It raises as `call`.
-    """
+    """Yield what a function yields in another process, as `call`; it ends when this is closed."""
     process, ours = fork(_serve, function, arguments, Path.cwd(), user_code=user_code)
     try:
         yield from _answers(process, ours)

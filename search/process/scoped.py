@@ -1,7 +1,7 @@
 """Settings and output of this process, restored after a `with`; and which process has a PID.
 
-The start of a process tells it from a later one with the same PID. `psutil.Process.create_time`
-adds the boot time by the system's clock, which changes when the clock is set.
+The start of a process in ticks since boot tells it from a later one with the same PID; that of
+`psutil` changes when the clock is set.
 """
 
 from __future__ import annotations
@@ -88,11 +88,7 @@ PROC = Path("/proc")
 
 
 def start_ticks(pid: int) -> int:
-    """Start of a process of this machine in clock ticks since boot.
-
-    `NO_PROCESS` if it has ended, `UNKNOWN_START` if it runs and the system does not say when it
-    started.
-    """
+    """Start of a process of this machine, in ticks; `NO_PROCESS`, `UNKNOWN_START`."""
     if not (PROC / "self/stat").exists():
         return UNKNOWN_START if _exists(pid) else NO_PROCESS
     try:
@@ -104,10 +100,7 @@ def start_ticks(pid: int) -> int:
 
 
 def is_running(pid: int, started: int) -> bool:
-    """Whether the process that has this PID started at `started`, in ticks, and still runs.
-
-    False where the system does not say when processes started.
-    """
+    """Whether the process that has this PID started then and still runs, as far as is known."""
     return started > UNKNOWN_START and start_ticks(pid) == started
 
 

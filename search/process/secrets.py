@@ -35,10 +35,7 @@ _hidden: set[str] = set()
 
 
 def login(uri: str) -> tuple[str, str, str]:
-    """User name and password of an address, and the rest of it after the `@`.
-
-    An unquoted password may contain any character, so it ends at the last `@`.
-    """
+    """User name and password of an address, which may have any character, and the rest of it."""
     user_info, _, rest = (uri.partition("://")[2] or uri).rpartition("@")
     name, _, password = user_info.partition(":")
     return name, password, rest

@@ -55,9 +55,7 @@ class Interrupted(KeyboardInterrupt):
 class Interrupts:
     """Whether a sweep is to end, and what must not be left half done then.
 
-    This one installs no signal handler: any thread may ask for the end by `request`, and the sweep
-    notices it within a second. A `KeyboardInterrupt` that is raised all the same ends the sweep in
-    order too.
+    This one installs no signal handler: any thread may ask for the end by `request`.
     """
 
     def __init__(self) -> None:
@@ -94,11 +92,10 @@ class Interrupts:
 class Shield(Interrupts):
     """Defers signals of the process where something must not be left half done.
 
-    Within `up()`, signals are handled here and raise `Interrupted` immediately, except within
-    `hold()`: there the first signal is raised at the end of the outermost `hold()` (an exception
-    that ends it becomes the cause), and a second one immediately. Within `hold(to_the_end=True)`,
-    while the program is ending already, signals are dropped. Outside the main thread, which gets
-    no signals, nothing changes; neither does SIGHUP if it is ignored, as by `nohup`.
+    Within `up()`, signals raise `Interrupted` at once, except within `hold()`: there the first one
+    is raised at the end of the outermost `hold()` (an exception that ends it becomes the cause),
+    and a second one at once. Within `hold(to_the_end=True)` signals are dropped. Outside the main
+    thread, which gets no signals, nothing changes.
     """
 
     def __init__(self, stop_within_s: float = STOP_WITHIN_S) -> None:
@@ -207,9 +204,8 @@ def _mute_closed_terminal() -> None:
 def _last_resort(within_s: float) -> Iterator[None]:
     """End the program so many seconds after the first signal, if it has not ended by itself.
 
-    Python runs no signal handler while the main thread is within a C library, for example waiting
-    for a locked database file. A thread is notified through `signal.set_wakeup_fd`. Runs that are
-    open then are closed by `resume`, as after a kill.
+    Python runs no signal handler while the main thread is within a C library, such as waiting for a
+    locked database file; a thread is notified through `signal.set_wakeup_fd`.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)

@@ -1,7 +1,7 @@
 """The working folder of a sweep on this machine: its corpus and the checkpoints of its trials.
 
-It is named by the run of the sweep, so that a resumed sweep finds the checkpoints of interrupted
-trials. If it is lost, these trials start again. The same cache holds what all sweeps share.
+It is named by the run of the sweep, so that a resumed sweep finds them. If it is lost, these trials
+start again. The same cache holds what all sweeps share.
 """
 
 from __future__ import annotations

@@ -58,10 +58,9 @@ class _Entry:
 
 
 class Cache:
-    """Keeps what was read for a moment, so that many who ask the same cost one look.
+    """Keeps what was read for a moment, or as long as the file of an SQLite store is unchanged.
 
-    After that it is read anew, unless it is read from an SQLite store that has not changed. Who
-    asks for what is read just now waits for that.
+    Who asks for what is read just now waits for that.
     """
 
     def __init__(self, file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -108,11 +107,10 @@ class Cache:
 
 
 class SharedStore(MlflowStore):
-    """A store that is read once for all who ask the same within a moment.
+    """A store that is read once for all who ask the same within a moment; nobody may change a run.
 
     The trials of a sweep are read after its own run: so one that is seen to have ended is seen with
-    all its trials. Runs are shared too: nobody may change one. Whoever writes to the store by other
-    means calls `forget` afterwards, and all see it at once.
+    all its trials. Whoever writes to the store by other means calls `forget` afterwards.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,8 +1,7 @@
 """The MLflow experiment of a store, whose files this machine can access; and MLflow itself, silent.
 
 With a database, files are in a folder or a bucket. Runs that were created through a tracking server
-have addresses of the form `mlflow-artifacts:/`, which only the server resolves: clients send it the
-files and need no access to its storage.
+have addresses of the form `mlflow-artifacts:/`, which only the server resolves.
 """
 
 from __future__ import annotations
@@ -34,10 +33,7 @@ _overrides = Overrides()
 
 
 def load_mlflow() -> Any:
-    """The module `mlflow`, whose log messages below errors are off if it is imported here.
-
-    A process that has imported it before keeps its own log levels.
-    """
+    """The module `mlflow`, whose log messages below errors are off if it is imported here."""
     with _importing:
         if "mlflow" not in sys.modules:
             with variable("MLFLOW_DISABLE_TELEMETRY", "true"), warnings.catch_warnings():
@@ -81,8 +77,7 @@ def applied(settings: Settings) -> AbstractContextManager[None]:
 def read_any_text(client: Any) -> None:
     """Let a client of an SQLite file read texts that are no UTF-8, their bytes escaped.
 
-    One such text, which any program may have written, would otherwise make the whole file
-    unreadable. The engine is that of this file only; MLflow shares it within the process.
+    One such text would otherwise make the whole file unreadable.
     """
     from sqlalchemy import event
 
@@ -264,8 +259,7 @@ def description(experiment_id: str) -> str:
 class Experiment:
     """An experiment by its name, which is created before the first run is written.
 
-    Reading does not create it, since the place of its files is fixed at its creation: `artifacts`
-    of the settings for a database, the server's own storage for a tracking server.
+    Reading does not create it, since the place of its files is fixed at its creation.
     """
 
     def __init__(self, client: Any, settings: Settings) -> None:
@@ -292,8 +286,7 @@ class Experiment:
     def make(self) -> None:
         """Create the experiment unless it exists, and let MLflow's pages show it as a search.
 
-        An experiment of an earlier version gets the view of this one. A description that users
-        have changed or taken away stays as it is.
+        A description that users have changed or taken away stays as it is.
         """
         settings = self._settings
         if self.id is None:

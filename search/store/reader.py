@@ -147,7 +147,7 @@ def apart(records: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[Trial
     """The records of attempts, by number, earlier ones first; and doubles of them.
 
     A server may carry out a request to create a run after the driver has given it up, and has made
-    another one. A run gets its params from the driver, so the double has none.
+    another one; the double has no params.
     """
     every = sorted(records, key=lambda one: (one.number, one.attempt, one.is_written))
     own = {(one.number, one.attempt): one for one in every}

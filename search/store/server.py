@@ -77,8 +77,7 @@ class BindAddress:
     def options(self) -> list[str]:
         """Options that make MLflow's server reject requests for any other host name.
 
-        MLflow's default accepts every private address. Its own pages have to be listed as origins
-        of requests, since it accepts only those of `localhost` by default.
+        By default it accepts every private address, and as origins of requests `localhost` alone.
         """
         own = [f"{name}:{self.port}" for name in self.names]
         if self.port == 80:  # which browsers leave out
@@ -212,10 +211,9 @@ def serve(
     announce: Callable[[Pages], None],
     say: Callable[[str], None],
 ) -> None:
-    """Start the MLflow server on a store and wait until it is interrupted.
+    """Start the MLflow server on a store, `announce` it, and wait until it is interrupted.
 
-    `announce` is called once the server answers; `say` before that, with lines for people. For a
-    store that is a tracking server already, none is started, and only `announce` is called.
+    For a store that is a tracking server already, none is started. `say` gets lines for people.
     """
     if settings.is_server:
         announce(pages_of(MlflowStore(settings), settings.address.rstrip("/")))

@@ -109,9 +109,8 @@ KEYS = tuple(field.name for field in fields(Settings) if field.name != "origin")
 def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: str = "") -> Settings:
     """Read the `mlflow.yaml` of `folder` or the nearest folder above it.
 
-    Its relative paths are relative to its own folder. The variable `MLFLOW_TRACKING_URI` takes
-    precedence over the file, as with MLflow, and is relative to `folder`. `LSTM_SWEEP_SETTINGS`
-    names another file, whose owner is not checked. A `given` address takes precedence over all.
+    Its relative paths are relative to its own folder. `MLFLOW_TRACKING_URI` takes precedence over
+    the file and is relative to `folder`, a `given` address over both.
     """
     folder = folder.resolve()
     named = environment.get(NAMED)
