@@ -19,7 +19,7 @@ from lstm_sweep.search.store.cache import store_to_read
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import MlflowStore, Store
+from lstm_sweep.search.store.tracking import Begins, MlflowStore, Store
 from lstm_sweep.search.values.spec import NAME, SweepSpec, check_name
 
 
@@ -172,7 +172,7 @@ def free_name(store: Store, data: str) -> str:
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in data)
     stem = Path(stem).stem.strip(".-_") or "sweep"
     stem = f"{stem[:80]}-"
-    latest, _ = store.select({Tag.ROLE: "sweep"}, LATEST, begins=(Tag.NAME, stem))
+    latest, _ = store.select({Tag.ROLE: "sweep", Tag.NAME: Begins(stem)}, LATEST)
     names = [run.data.tags[Tag.NAME] for run in latest]
     numbers = [int(found[1]) for name in names if (found := NUMBER.fullmatch(name[len(stem) :]))]
     first = 1 + max(numbers, default=0)

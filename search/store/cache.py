@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import NEWEST, OWN, MlflowStore, kind_of
+from lstm_sweep.search.store.tracking import NEWEST, OWN, MlflowStore, Wanted, kind_of
 
 Value = TypeVar("Value")
 #: names what was read: its kind first
@@ -122,15 +122,9 @@ class SharedStore(MlflowStore):
 
     @override
     def select(
-        self,
-        tags: Mapping[str, str],
-        most: int,
-        token: str = "",
-        *,
-        order: str = NEWEST,
-        begins: tuple[str, str] | None = None,
+        self, tags: Wanted, most: int, token: str = "", order: str = NEWEST
     ) -> tuple[list[Any], str]:
-        select = partial(super().select, tags, most, token, order=order, begins=begins)
+        select = partial(super().select, tags, most, token, order)
 
         def read() -> tuple[list[Any], str]:
             runs, more = select()
@@ -143,7 +137,7 @@ class SharedStore(MlflowStore):
                 self._latest[run.info.run_id] = hash(frozenset(run.data.metrics.items()))
             return runs, more
 
-        key = ("runs", *sorted(tags.items()), most, token, order, begins)
+        key = ("runs", *sorted(tags.items()), most, token, order)
         runs, more = self.cache.get(key, read)
         return list(runs), more
 

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import (
     NEWEST,
     OLDEST,
+    Begins,
     Point,
     Store,
-    has_beginning,
+    Wanted,
+    has_tags,
     no_page,
     quoted,
 )
@@ -165,24 +167,14 @@ class MemoryStore(Store):
 
     @override
     def select(
-        self,
-        tags: Mapping[str, str],
-        most: int,
-        token: str = "",
-        *,
-        order: str = NEWEST,
-        begins: tuple[str, str] | None = None,
+        self, tags: Wanted, most: int, token: str = "", order: str = NEWEST
     ) -> tuple[list[Any], str]:
         for value in tags.values():
-            quoted(value)
+            quoted(value.text if isinstance(value, Begins) else value)
         if token and not token.isdecimal():
             raise no_page(token)
         with self._lock:
-            found = [
-                self._returned(run)
-                for run in self._kept.values()
-                if tags.items() <= run.data.tags.items() and has_beginning(run, begins)
-            ]
+            found = [self._returned(run) for run in self._kept.values() if has_tags(run, tags)]
         if order == NEWEST:
             found.reverse()
         elif order != OLDEST:

@@ -38,7 +38,7 @@ from lstm_sweep.search.store.tags import (
     scoring_of,
     source_of,
 )
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tracking import Begins, Store
 from lstm_sweep.search.values.options import CORPUS as OF_SYMBOLS
 from lstm_sweep.search.values.spec import NAME, SweepSpec, digest_of
 from lstm_sweep.search.values.sweep import GOING_ON, SweepStatus
@@ -546,7 +546,7 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
         has = f"sweep '{name}' has {count} trials" if count else f"sweeps: {known}"
         has += ", expected one of them" if count or known != "none" else ", expected a launched one"
         raise NoSuchRunError(f"trial '{reference}': no such trial; {has}")
-    alike = store.runs(begins=("", reference)) if PREFIX.fullmatch(reference) else []
+    alike = store.runs({"": Begins(reference)}) if PREFIX.fullmatch(reference) else []
     matching = [run for run in alike if Tag.TRIAL in run.data.tags]
     if len(matching) == 1:
         return read_trial(matching[0])

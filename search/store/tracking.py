@@ -21,8 +21,10 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from typing_extensions import override
@@ -46,6 +48,17 @@ RUNS_PER_PAGE = 1000
 #: orders of runs, beside those by a metric, the lowest first, which are called as that
 NEWEST, OLDEST = "newest first", "oldest first"
 
+
+@dataclass(frozen=True)
+class Begins:
+    """A tag that begins so."""
+
+    text: str
+
+
+#: tags of runs by their names, "" for the ID of a run
+Wanted = Mapping[str, str | Begins]
+NO_TAGS: Wanted = MappingProxyType({})
 #: a value of a metric: its name, the value, when it was measured in ms since 1970, and its step
 Point = tuple[str, float, int, int]
 #: between this process's clock, which nobody sets, and seconds since 1970
@@ -183,26 +196,17 @@ class Store(ABC):
 
     @abstractmethod
     def select(
-        self,
-        tags: Mapping[str, str],
-        most: int,
-        token: str = "",
-        *,
-        order: str = NEWEST,
-        begins: tuple[str, str] | None = None,
+        self, tags: Wanted, most: int, token: str = "", order: str = NEWEST
     ) -> tuple[list[Any], str]:
-        """So many runs with these tags, and what names those after them.
+        """So many runs with these tags, and what names those after them, by its `token`.
 
-        `begins` has the name of a tag, or "" for the ID of the run, and what that begins with.
-        `token` is what an earlier page has named these by; it is empty after the last one.
+        That is empty after the last one.
         """
 
-    def runs(
-        self, tags: Mapping[str, str] | None = None, begins: tuple[str, str] | None = None
-    ) -> list[Any]:
-        found, token = self.select(tags or {}, RUNS_PER_PAGE, order=OLDEST, begins=begins)
+    def runs(self, tags: Wanted = NO_TAGS) -> list[Any]:
+        found, token = self.select(tags, RUNS_PER_PAGE, order=OLDEST)
         while token:
-            page, token = self.select(tags or {}, RUNS_PER_PAGE, token, order=OLDEST, begins=begins)
+            page, token = self.select(tags, RUNS_PER_PAGE, token, OLDEST)
             found += page
         return found
 
@@ -226,10 +230,14 @@ class Store(ABC):
         return ""
 
 
-def has_beginning(run: Any, begins: tuple[str, str] | None) -> bool:
-    key, prefix = begins or ("", "")
-    found: str = run.data.tags.get(key, "") if key else run.info.run_id
-    return found.startswith(prefix)
+def has_tags(run: Any, tags: Wanted) -> bool:
+    for name, wanted in tags.items():
+        found = run.data.tags.get(name) if name else run.info.run_id
+        if isinstance(wanted, Begins):
+            found, wanted = (found or "")[: len(wanted.text)], wanted.text
+        if found != wanted:
+            return False
+    return True
 
 
 def storable(values: Mapping[str, Any]) -> dict[str, str]:
@@ -432,20 +440,11 @@ class MlflowStore(Store):
 
     @override
     def select(
-        self,
-        tags: Mapping[str, str],
-        most: int,
-        token: str = "",
-        *,
-        order: str = NEWEST,
-        begins: tuple[str, str] | None = None,
+        self, tags: Wanted, most: int, token: str = "", order: str = NEWEST
     ) -> tuple[list[Any], str]:
         from mlflow.exceptions import MlflowException
 
-        conditions = [f"tags.`{key}` = {quoted(value)}" for key, value in tags.items()]
-        if begins:
-            field = f"tags.`{begins[0]}`" if begins[0] else "attributes.run_id"
-            conditions.append(f"{field} LIKE {quoted(f'{begins[1]}%')}")
+        conditions = [_condition(name, wanted) for name, wanted in tags.items()]
         by, runs = ORDERS.get(order, f"metrics.`{order}` ASC"), list[Any]()
 
         def search() -> Any:
@@ -467,7 +466,7 @@ class MlflowStore(Store):
             if found is None:  # there is no experiment
                 return [], ""
             # the database takes a `_` for any character
-            runs += [run for run in found if has_beginning(run, begins)]
+            runs += [run for run in found if has_tags(run, tags)]
             # its store names what comes next by bytes
             after = found.token or ""
             token = after.decode("ascii") if isinstance(after, bytes) else str(after)
@@ -505,6 +504,13 @@ class MlflowStore(Store):
             return "/#/experiments"
         path = f"/#/experiments/{self.experiment.id}/runs{run_id and f'/{run_id}'}"
         return f"{path}?workflowType=machine_learning{'' if run_id else self.experiment.view}"
+
+
+def _condition(name: str, wanted: str | Begins) -> str:
+    field = f"tags.`{name}`" if name else "attributes.run_id"
+    if isinstance(wanted, Begins):
+        return f"{field} LIKE {quoted(f'{wanted.text}%')}"
+    return f"{field} = {quoted(wanted)}"
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from lstm_sweep.search.store import experiment, reader, tracking
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, MlflowStore, Store
+from lstm_sweep.search.store.tracking import RUNS_PER_PAGE, Begins, MlflowStore, Store
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import store_in, sweep_of, tiny_spec
@@ -91,8 +91,8 @@ def test_runs_are_found_by_tags_ids_names_and_metrics(store: Store) -> None:
     assert ids(store.runs({Tag.PARENT: first})) == [trial]
     assert ids(store.runs({Tag.OWNER: "o'brien"})) == [other]
     lowest, _ = store.select(sweep, 1, order="best_val_loss")
-    by_id, _ = store.select({}, 5, begins=("", trial[:8]))
-    by_name, _ = store.select({Tag.ROLE: "sweep"}, 5, begins=(Tag.NAME, "mi"))
+    by_id, _ = store.select({"": Begins(trial[:8])}, 5)
+    by_name, _ = store.select({Tag.ROLE: "sweep", Tag.NAME: Begins("mi")}, 5)
     assert (ids(lowest), ids(by_id), set(ids(by_name))) == ([second], [trial], {first, second})
     page, token = store.select({Tag.ROLE: "sweep"}, 2)
     rest, end = store.select({Tag.ROLE: "sweep"}, 2, token)
@@ -108,8 +108,9 @@ def test_runs_are_found_by_tags_ids_names_and_metrics(store: Store) -> None:
 def test_the_newest_of_a_name_are_found_beside_those_that_look_like_it(store: Store) -> None:
     for name in ("a_b-1", "a_b-2", *(f"a.b-{number}" for number in range(4))):
         store.create_run(name, {Tag.ROLE: "sweep", Tag.NAME: name})
-    found, token = store.select({Tag.ROLE: "sweep"}, 1, begins=(Tag.NAME, "a_b-"))
-    rest, end = store.select({Tag.ROLE: "sweep"}, 2, token, begins=(Tag.NAME, "a_b-"))
+    named: dict[str, Any] = {Tag.ROLE: "sweep", Tag.NAME: Begins("a_b-")}
+    found, token = store.select(named, 1)
+    rest, end = store.select(named, 2, token)
     names = [run.data.tags[Tag.NAME] for run in (*found, *rest)]
     assert (len(found), sorted(names), end) == (1, ["a_b-1", "a_b-2"], "")
 
