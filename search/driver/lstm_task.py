@@ -9,13 +9,14 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from typing_extensions import override
 
-from lstm_sweep.models import baselines
+from lstm_sweep.models.baselines import best_order
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import NORMALIZING, Config, TrialConfig, as_lstm_config
@@ -32,12 +33,10 @@ from lstm_sweep.search.driver.task import Task, check_instructions
 from lstm_sweep.search.policy import ladder
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import (
-    RoundSize,
     all_carried,
     fewest_steps,
     fitting_round_size,
     fitting_rounds,
-    has_room,
     lstm_problem,
 )
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem, admits_all
@@ -184,40 +183,20 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
         spec = dataclasses.replace(spec, adjacent_targets=adjacent)
     symbols, alphabet = len(corpus.train), len(corpus.alphabet)
     rounds, targets = spec.rounds_per_epoch, spec.targets
-    fits = _fits(spec, DataSize(symbols, alphabet, 0))
-    admits = fits if spec.size_rule == "reject" else admits_all
-
-    def round_size(space: Space) -> RoundSize:
-        return fitting_round_size(
-            space,
-            symbols,
-            alphabet,
-            rounds_per_epoch=rounds if isinstance(rounds, int) else None,
-            targets=targets if isinstance(targets, int) else None,
-            adjacent=adjacent,
-            validation_symbols=len(corpus.validation),
-            admits=admits,
-        )
-
-    def suits_units(units: int) -> bool:
-        found = round_size(spec.space)
-        size = DataSize(
-            symbols,
-            alphabet,
-            found.targets,
-            found.rounds_per_epoch,
-            validation=len(corpus.validation),
-            adjacent=adjacent,
-        )
-        seconds = None if spec.minutes is None else 60 * spec.minutes
-        suits = admits_all if spec.size_rule == "off" else fits
-        return has_room(units, spec.space, size, seconds, suits)
-
-    facts = CorpusFacts(symbols, lambda: baselines.best_order(corpus), suits_units)
-    spec = _with_space(spec, facts, DataSize(symbols, alphabet, 0))
+    size, facts = DataSize(symbols, alphabet, 0), CorpusFacts(symbols, partial(best_order, corpus))
+    spec = _with_space(spec, facts, size)
     if isinstance(rounds, int) and isinstance(targets, int):
         return spec
-    found = round_size(spec.space)
+    found = fitting_round_size(
+        spec.space,
+        symbols,
+        alphabet,
+        rounds_per_epoch=rounds if isinstance(rounds, int) else None,
+        targets=targets if isinstance(targets, int) else None,
+        adjacent=adjacent,
+        validation_symbols=len(corpus.validation),
+        admits=_fits(spec, size),
+    )
     if not isinstance(targets, int):  # no more than can be drawn
         known = len(corpus.validation) - len(corpus.validation.unknown)
         found = dataclasses.replace(found, targets=min(found.targets, known))
@@ -229,13 +208,14 @@ def settled_classes(spec: SweepSpec, size: DataSize) -> SweepSpec:
     spec = _with_space(spec, CorpusFacts(size.symbols, lengths=size.lengths), size)
     if isinstance(spec.rounds_per_epoch, int):
         return spec
-    admits = _fits(spec, size) if spec.size_rule == "reject" else admits_all
-    rounds = fitting_rounds(spec.space, size, admits)
+    rounds = fitting_rounds(spec.space, size, _fits(spec, size))
     return dataclasses.replace(spec, rounds_per_epoch=rounds)
 
 
 def _fits(spec: SweepSpec, size: DataSize) -> Callable[[Config], bool]:
-    """Whether the size rule admits a network on data of this size."""
+    """Whether a network on data of this size is not turned down."""
+    if spec.size_rule != "reject":
+        return admits_all
     rule, sizes = spec.rule(), (size.alphabet, size.symbols, size.classes)
     return lambda config: rule.judge(as_lstm_config(config), *sizes).admitted
 
