@@ -22,11 +22,7 @@ from lstm_sweep.models.data.source import Source, Workflow
 from lstm_sweep.models.network import evaluation, training
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.rounds import Round
-from lstm_sweep.search.actions.detection import Alarms
-from lstm_sweep.search.actions.following import Follower, Following
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.process.signals import Interrupts
-from lstm_sweep.search.process.tail import Tail
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load as load_settings
 from tests.conftest import in_full
@@ -225,7 +221,7 @@ def test_sessions_that_go_on_are_judged_by_what_they_have_so_far(
     assert told["abnormal"][0]["by"] == "surprise" and told["rules"] == {}
 
 
-def test_event_ids_are_followed_through_rotation_with_the_verdicts_of_a_batch(
+def test_event_ids_are_followed_with_the_verdicts_of_a_batch(
     place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -253,29 +249,6 @@ def test_event_ids_are_followed_through_rotation_with_the_verdicts_of_a_batch(
     # without several ids in a line all are one session
     [one] = piped("\n".join(map(str, faulty(jobs[1], "end"))))[0]
     assert (one["session"], one["symbols"]) == ("stdin", len(jobs[1]))
-    alarms = list[dict[str, Any]]()
-    for part, content in enumerate((lines[:150], lines[150:])):
-        if part:
-            with Path("log").open("a") as stream:
-                stream.writelines(content[:50])
-            Path("log").rename("log.1")
-            content = content[50:]
-        Path("log").write_text("".join(content), encoding="utf-8")
-        follower, interrupts = Follower(
-            bundle_at, "log", Following(state="state", idle=9), Alarms(0.01), ends=True,
-            calibrate=None, emit=alarms.append, say=lambda _: None,
-        ), Interrupts()  # fmt: skip
-        expected = len(lines) - 150 if part else 150
-
-        def wait(
-            _: Tail, *, follower: Follower = follower, interrupts: Interrupts = interrupts,
-            expected: int = expected,
-        ) -> None:  # fmt: skip
-            interrupts.signal_number = 15 * (follower.closed.total() >= expected)
-
-        monkeypatch.setattr(Tail, "wait", wait)
-        follower.run(interrupts)
-    assert sorted(one["session"] for one in alarms) == sorted(names)
 
 
 def test_too_few_normal_sessions_promise_nothing_and_more_can_be_given(

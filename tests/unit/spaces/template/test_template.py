@@ -219,6 +219,8 @@ SEARCHES = [
      "line 9: Search().go(...)"),
     (f"def main():\n    from hyperas import optim as o\n    {MINIMIZE}\nmain()\n",
      "line 9: main(...)"),
+    (f"def search():\n    return {MINIMIZE}\ndef main():\n    search()\nmain()\n",
+     "line 10: main(...)"),
     (f"if __name__ == '__main__':\n    best = {MINIMIZE}\nprint(best)\n",
      "line 6: what stands under __name__ == '__main__'"),
     ("optim.best_ensemble(5, model=build, data=load)\n", "line 6: optim.best_ensemble(...)"),
@@ -281,24 +283,6 @@ get_ipython().system('pip install hyperas')
     ]:
         with pytest.raises(InputError, match=why):
             model(tmp_path, "return {{choice([1, 2])}}", f"{line}\n")
-
-
-def test_a_function_that_searches_is_not_called(tmp_path: Path) -> None:
-    text = """\
-from hyperas import optim
-def load():
-    return 1, 2
-def build(x, y):
-    return {{choice([1, 2])}}
-def search():
-    return optim.minimize(build, load)
-def main():
-    search()
-main()
-"""
-    template = read_template(tmp_path, text)
-    assert (template.data, template.model, template.returned) == ("load", "build", ("", ""))
-    assert template.notes == ("line 10: main(...) is ignored, and what is done after it",)
 
 
 def test_a_link_that_waits_for_the_copy_is_not_followed(tmp_path: Path) -> None:
