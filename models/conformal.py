@@ -22,8 +22,9 @@ from lstm_sweep.models.errors import InputError
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-#: share of a bag that is the tail of a score
-TAIL = 0.05
+#: share of a bag that is the tail of a score, and sessions of it, at most: further down scores such
+#: as surprises fall more gently, so that their highest ones seem odder than they are
+TAIL, MOST_IN_TAIL = 0.05, 16
 #: new sessions that are judged together, and those of calibration that are bits of a row
 ROWS, TOGETHER = 1 << 16, 2_048
 #: probability with which the highest rate of a promise holds, and that which it is computed with:
@@ -43,10 +44,10 @@ def combined_p_values(calibration: Floats, scores: Floats) -> tuple[Floats, Indi
 
     The second result says which score of each is the oddest, `[m]`. A session is as odd as its
     oddest score. To be compared, a score is -log of the share of the bag that has as much of it.
-    Ranks do not say how far above the others the highest few are, so in the tail, which is a
-    twentieth of the bag, it is -log of the tail's share and how far above the tail's beginning, in
-    means of that: the tail of an exponential distribution (excesses over a threshold, Pickands,
-    Annals of Statistics 1975).
+    Ranks do not say how far above the others the highest few are, so in the tail, at most the
+    highest 16, it is -log of the tail's share and how far above the tail's beginning, in means of
+    that: the tail of an exponential distribution (excesses over a threshold, Pickands, Annals of
+    Statistics 1975).
     """
     order, rising = np.argsort(calibration, axis=0), np.sort(calibration, axis=0)
     p, oddest = np.empty(len(scores)), np.empty(len(scores), np.int64)
@@ -88,7 +89,7 @@ class _Bags:
 
     def __init__(self, rising: Floats, new: Floats) -> None:
         size = len(rising) + 1
-        in_tail = max(1, math.floor(TAIL * size))
+        in_tail = max(1, min(math.floor(TAIL * size), MOST_IN_TAIL))
         # what comes after so many of the highest of a bag
         threshold = np.clip(new, rising[-in_tail - 1] if in_tail < size - 1 else -np.inf,
                             rising[-in_tail])  # fmt: skip

@@ -30,10 +30,10 @@ from lstm_sweep.models.errors import InputError
 #: end included, that no training session has is shorter than `LONGEST`, and the share of n-grams of
 #: that length that are new: so a rate of false alarms says which lengths count
 SCORES = ("surprise", "end", "mean", "unknown", "length", "counts", "ngrams")
-#: how many of them a verdict is made of: n-grams are a rule to compare it with
-OF_VERDICT = 6
 #: symbols of an n-gram, from 2
 LONGEST = 5
+#: what is kept of the n-grams of a session at its head
+FIRST = np.array([START] + [-1] * (LONGEST - 2) + [0] * (LONGEST - 1))
 #: rules that the verdict is compared with, and the scores that each is made of
 RULES = {
     "network": ("surprise", "end", "mean"),
@@ -183,17 +183,34 @@ class Normality:
     def _new_ngrams(self, sessions: Sequence[Integers]) -> Floats:
         scores = [np.empty(0)]
         for some in _together(sessions):
-            score = np.zeros(len(some))
             numbered = _numbers(some, self.ngrams, self.alphabet)
-            for shorter, (known, (numbers, of)) in enumerate(
-                zip(self.ngrams, numbered, strict=False)
-            ):
-                is_new = (numbers >= 0) & ~np.isin(numbers, known)
-                new, together = (np.bincount(one, minlength=len(some)) for one in (of[is_new], of))
-                first = (score == 0) & (new > 0)
-                score[first] = LONGEST - 2 - shorter + new[first] / together[first]
-            scores.append(score)
+            new = [
+                np.bincount(of[(numbers >= 0) & ~np.isin(numbers, known)], minlength=len(some))
+                for known, (numbers, of) in zip(self.ngrams, numbered, strict=False)
+            ]
+            scores.append(by_ngrams(np.stack(new, axis=1), np.array([*map(len, some)])))
         return np.concatenate(scores)
+
+    def ngrams_after(self, kept: Indices, codes: Integers) -> Indices:
+        """What is kept of sessions' n-grams after one more symbol of each; at the head `FIRST`.
+
+        It is the place of that of each length below `LONGEST` which ends here, -1 of none that
+        training has, and how many of each length from 2 were new, `[sessions, 2 LONGEST - 2]`.
+        """
+        after = kept.copy()
+        after[:, 0] = codes
+        for n, known in enumerate(self._closed):
+            numbers = np.where(kept[:, n] >= 0, kept[:, n] * self.alphabet + codes, -1)
+            place = np.searchsorted(known, numbers)
+            is_known = known[place] == numbers
+            if n < LONGEST - 2:
+                after[:, n + 1] = np.where(is_known, place, -1)
+            after[:, LONGEST - 1 + n] += (numbers >= 0) & ~is_known
+        return after
+
+    @cached_property
+    def _closed(self) -> list[Indices]:
+        return [np.append(known, np.iinfo(np.int64).max) for known in self.ngrams]
 
     def odd_count(self, count: Count) -> tuple[int, int, int]:
         """The code whose count is furthest from the nearest training session's, and both counts."""
@@ -220,7 +237,7 @@ class Calibration:
         Of sessions that may go on, which are not `whole`, it is the highest surprise, which does
         not fall when more symbols come.
         """
-        used = slice(0, OF_VERDICT if whole else 1)
+        used = slice(0, len(SCORES) if whole else 1)
         p, oddest = combined_p_values(self.scores[:, used], scores[:, used] - ROUNDING)
         return p, [SCORES[number] for number in oddest]
 
@@ -336,6 +353,14 @@ def sessions_of(split: Split, *, ends: bool) -> list[Integers]:
     """The codes of each session; with `ends` without the last one, which is its end."""
     codes = np.split(np.asarray(split.codes), split.starts[1:])
     return [one[: len(one) - ends] for one in codes]
+
+
+def by_ngrams(new: Indices, lengths: Indices) -> Floats:
+    """Scores of sessions of so many symbols by their new n-grams of each n, `[m, LONGEST - 1]`."""
+    shortest = (new > 0).argmax(axis=1)
+    first = new[np.arange(len(new)), shortest]
+    share = first / np.maximum(1, lengths + 1 - shortest)
+    return np.where(first > 0, LONGEST - 2 - shortest + share, 0.0)
 
 
 def count_of(codes: Integers) -> Count:

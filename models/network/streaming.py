@@ -23,7 +23,16 @@ from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.log_lines import REMEMBERED, Records
 from lstm_sweep.models.data.source import TooLongError
 from lstm_sweep.models.data.templates import Matcher
-from lstm_sweep.models.normality import EXPECTED, HIGHEST, SCORES, Calibration, Count
+from lstm_sweep.models.normality import (
+    EXPECTED,
+    FIRST,
+    HIGHEST,
+    LONGEST,
+    SCORES,
+    Calibration,
+    Count,
+    by_ngrams,
+)
 from lstm_sweep.models.scoring import Floats, log_softmax
 
 #: rows of a step, at most: more do not stay in a cache
@@ -239,6 +248,7 @@ class OpenSessions:
         #: sessions that were closed as there were too many
         self.crowded_out = 0
         self._kept = np.repeat(network.first[None], min(most, 1_024), axis=0)
+        self._ngrams = np.repeat(FIRST[None], len(self._kept), axis=0)
         self._free = [*range(len(self._kept))]
         self._ticks: list[list[tuple[Session, Event]]] = []
         self._judged: list[Judgement] = []
@@ -294,9 +304,10 @@ class OpenSessions:
             self._kept = np.concatenate(
                 [self._kept, np.repeat(self._network.first[None], more, axis=0)]
             )
+            self._ngrams = np.concatenate([self._ngrams, np.repeat(FIRST[None], more, axis=0)])
             self._free = [*range(size, size + more)]
         slot = self._free.pop()
-        self._kept[slot] = self._network.first
+        self._kept[slot], self._ngrams[slot] = self._network.first, FIRST
         return Session(name, slot, 0.0)
 
     def _read(self) -> None:
@@ -312,6 +323,8 @@ class OpenSessions:
         kept = self._kept[slots]
         found = log_softmax(self._network.logits(kept))
         self._kept[slots] = self._network.after(kept, codes)
+        normal = self._calibration.normal
+        self._ngrams[slots] = normal.ngrams_after(self._ngrams[slots], codes)
         nats = (-found[np.arange(len(codes)), codes]).tolist()
         surprise, length = self._far
         for row, ((session, event), surprised) in enumerate(zip(read, nats, strict=True)):
@@ -374,13 +387,13 @@ class OpenSessions:
         columns[0] = [max(EXPECTED, one.worst.nats) for one in sessions]
         if not whole:
             return scores, [None] * len(sessions)
-        kept = self._kept[[one.slot for one in sessions]]
+        slots = [one.slot for one in sessions]
+        kept, normal = self._kept[slots], self._calibration.normal
         ends = [
             _place(one.symbols + 1, END, "", row)
             for one, row in zip(sessions, log_softmax(self._network.logits(kept)), strict=True)
         ]
         symbols = np.array([one.symbols for one in sessions])
-        normal = self._calibration.normal
         columns[1] = [max(EXPECTED, end.nats) for end in ends]
         columns[2] = [
             (one.nats + end.nats) / (one.symbols + 1)
@@ -389,10 +402,12 @@ class OpenSessions:
         columns[3] = [one.unknown / one.symbols for one in sessions]
         columns[4] = normal.far_in_length(symbols)
         columns[5] = normal.nearest_count([one.count for one in sessions])[0]
+        ngrams = normal.ngrams_after(self._ngrams[slots], np.full(len(slots), START))
+        columns[6] = by_ngrams(ngrams[:, LONGEST - 1 :], symbols)
         return scores, [*ends]
 
     def scores_of(self, split: Split) -> Floats:
-        """Scores of the sessions of a split, `[sessions, SCORES]`, but for those by n-grams.
+        """Scores of the sessions of a split, `[sessions, SCORES]`.
 
         All have ends, and none may be open.
         """
@@ -416,6 +431,7 @@ class OpenSessions:
                 one.name, one.heard - now, one.symbols, one.nats, one.unknown,
                 [number for pair in one.counts.items() for number in pair],
                 one.worst, one.first_unknown, one.last_code, one.last_text, one.alarmed,
+                self._ngrams[one.slot].tolist(),
             ]
             for one in sessions
         ]  # fmt: skip
@@ -435,12 +451,18 @@ class OpenSessions:
         if not np.isfinite(kept).all():
             raise ValueError("it has numbers that are not finite")
         for row, its in zip(rows, kept, strict=True):
-            session = _session(row, alphabet)
+            *known, ngrams = row
+            session = _session(known, alphabet)
+            if len(ngrams) != len(FIRST) or not all(
+                type(one) is int and -1 <= one <= MOST_NUMBERS for one in ngrams
+            ):
+                raise ValueError("its n-grams are none")
             if session.name in self.open:
                 raise ValueError("a session occurs twice")
             session.heard += now
             begun = self._begun(session.name)
             session.slot, self._kept[begun.slot] = begun.slot, its
+            self._ngrams[begun.slot] = ngrams
             self.open[session.name] = session
         self._judged.clear()
 

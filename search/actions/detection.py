@@ -502,8 +502,8 @@ def _shown_at(
     """At which place of a session, from 0, one sees what it is oddest by, and what that is."""
     last = len(nats) - 1
     place, odd = last, None
-    if by == "surprise":
-        place = int(nats[: len(codes)].argmax())
+    if by in ("surprise", "ngrams"):
+        place = int(nats[: len(codes)].argmax()) if len(codes) else last
     elif by == "mean":
         place = int(nats.argmax())
     elif by == "unknown":
@@ -531,6 +531,7 @@ def reason(
         "mean": f"{bits(mean):.2g} bits a symbol",
         "unknown": f"{unknown:,} symbols that training data do not have",
         "length": f"its length, {symbols:,} symbols",
+        "ngrams": "symbols in an order that training data do not have",
         "counts": f"{has:,} times {symbol}, where the most similar session has it {usual:,} times",
     }[by]
 

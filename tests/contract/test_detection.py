@@ -22,7 +22,7 @@ from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.network import lstm, streaming
 from lstm_sweep.models.network.evaluation import judge
 from lstm_sweep.models.network.streaming import Event, Judgement, Network, OpenSessions
-from lstm_sweep.models.normality import OF_VERDICT, Calibration, Normality, sessions_of
+from lstm_sweep.models.normality import Calibration, Normality, sessions_of
 from lstm_sweep.search.cli import main
 
 CONFIG = TrialConfig(layer_size=6, sequence_length=4, epochs=1)
@@ -219,7 +219,7 @@ def events(new: Split, order: list[int]) -> list[Event]:
 def test_scores_are_those_of_a_batch(judged: Any) -> None:
     _, _, new, scores, _ = judged
     found = opened(judged, most=7).scores_of(new)
-    assert found[:, :OF_VERDICT] == pytest.approx(scores[:, :OF_VERDICT], abs=1e-5)
+    assert found == pytest.approx(scores, abs=1e-5)
 
 
 @settings(

@@ -18,7 +18,6 @@ from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import (
     LONGEST,
-    OF_VERDICT,
     SCORES,
     Calibration,
     Normality,
@@ -54,9 +53,9 @@ def test_a_session_that_is_odder_by_one_score_or_by_each_has_no_larger_p_value(b
 
 
 def test_one_score_that_is_far_off_is_enough_and_is_named() -> None:
-    known = np.random.default_rng(0).exponential(size=(999, OF_VERDICT))
-    for number in range(OF_VERDICT):
-        new = np.full((1, OF_VERDICT), 0.7)
+    known = np.random.default_rng(0).exponential(size=(999, len(SCORES)))
+    for number in range(len(SCORES)):
+        new = np.full((1, len(SCORES)), 0.7)
         new[0, number] = 30
         p, oddest = combined_p_values(known, new)
         assert oddest[0] == number and p[0] <= 0.002
