@@ -49,6 +49,7 @@ from lstm_sweep.search.values.trial import (
     Message,
     Outcome,
     Paused,
+    Phase,
     Progressed,
     RoundDone,
     Slot,
@@ -474,6 +475,7 @@ class Loop:
         progress = progress.with_end(ended, now)
         again = resume.goes_on(progress, itertools.chain(before.finished, [progress]))
         among_best = before.is_among_best(progress, before.spec.keep)
+        among_best |= self._joins(progress, before.best)
         keep = among_best and files is not None and files.weights.exists()
         if among_best and files and not (keep or ended.unfinished or progress.objective.returned):
             why = f"its files could not be had from {progress.slot}"  # a resume brings none back
@@ -511,9 +513,16 @@ class Loop:
         state = self._state
         best = {one.key for one in state.ranked[: state.spec.keep]}
         for attempt in self._kept - best:
-            if attempt[0] not in state.paused:
+            joins = self._joins(state.ends.get(attempt[0]), state.best)
+            if attempt[0] not in state.paused and not joins:
                 self.journal.drop_weights(attempt)
                 self._kept.discard(attempt)
+
+    def _joins(self, one: Trial | None, best: Trial | None) -> bool:
+        """Whether a trial and the best one are runs that confirm a config, averaged at export."""
+        if not (self.task.averages and one and best and one.ranked_loss is not None):
+            return False
+        return one.config == best.config and Phase.CONFIRM in (one.phase, best.phase)
 
     def _learn(self, progress: Trial) -> None:
         policy = self.policy
