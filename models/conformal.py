@@ -32,6 +32,9 @@ ROWS, TOGETHER = 1 << 16, 2_048
 #: rate leaves out (in simulations 92 to 94 % were below its 95 %)
 CONFIDENCE, COMPUTED = 0.95, 0.975
 
+#: by what share of it a rate of false alarms is exceeded at most, to be one that sessions give
+NEAR = 0.05
+
 
 def p_values(calibration: Floats, scores: Floats) -> Floats:
     """P-values of new sessions by one score, `[n]` and `[m]` to `[m]`; the higher, the odder."""
@@ -175,6 +178,15 @@ class Promise:
 def needed(rate: float) -> int:
     """Sessions of calibration that a rate of false alarms takes, at least."""
     return math.ceil(1 / rate * (1 - 1e-12)) - 1
+
+
+def nearest(rate: float, sessions: int) -> float:
+    """The p-value nearest to a rate that so many sessions give, if it is at most `NEAR` above it.
+
+    By 990 sessions there is 0.00101 and 0.00202: for 0.002 the lower one is half of the alarms.
+    """
+    given = round(rate * (sessions + 1)) / (sessions + 1)
+    return given if needed(rate) <= sessions and rate < given <= rate * (1 + NEAR) else rate
 
 
 def _percent(share: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.conformal import Floats, Promise, needed
+from lstm_sweep.models.conformal import Floats, Promise, nearest, needed
 from lstm_sweep.models.data.tables import check_once, read_label_list
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.models.normality import RULES, Calibration
@@ -106,10 +106,11 @@ class OverRates:
     ) -> Self:
         """By p-values of sessions by the verdict and each rule, and which sessions are abnormal."""
         rates = [rate for rate in RATES if needed(rate) <= calibrating]
+        given = [nearest(rate, calibrating) for rate in rates]
 
         def raised(of: NDArray[np.bool_]) -> dict[str, list[int]]:
             return {
-                rule: [int((own[of] <= rate * ROUNDED).sum()) for rate in rates]
+                rule: [int((own[of] <= one * ROUNDED).sum()) for one in given]
                 for rule, own in p.items()
             }
 
@@ -118,7 +119,7 @@ class OverRates:
             int((~abnormal).sum()),
             int(abnormal.sum()),
             rates,
-            [Promise(rate, calibrating).highest for rate in rates],
+            [Promise(rate, calibrating).highest for rate in given],
             raised(~abnormal),
             raised(abnormal),
             trial,

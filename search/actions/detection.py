@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.conformal import Promise, discoveries, needed
+from lstm_sweep.models.conformal import Promise, discoveries, nearest, needed
 from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, labels_of, read_sessions
@@ -147,7 +147,7 @@ class Alarms:
             InputError: they are too few.
         """
         if self.false_discoveries is None:
-            return f"false alarms: {Promise(self.rate, sessions)}"
+            return f"false alarms: {Promise(nearest(self.rate, sessions), sessions)}"
         if sessions < needed(self.false_discoveries):
             raise InputError(
                 f"--false-discoveries is {self.false_discoveries:g}: that takes "
@@ -159,10 +159,10 @@ class Alarms:
             f"{sessions:,} sessions"
         )
 
-    def raised(self, p: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def raised(self, p: NDArray[np.float64], calibrating: int) -> NDArray[np.bool_]:
         """Which of the sessions that are judged together are abnormal, by their p-values."""
         if self.false_discoveries is None:
-            return p <= self.rate * ROUNDED
+            return p <= nearest(self.rate, calibrating) * ROUNDED
         return p <= discoveries(p, self.false_discoveries)
 
 
@@ -445,7 +445,8 @@ def _verdicts(
     whole, split = sessions.ends, sessions.split
     scores = calibration.normal.scores(split, surprise, ends=whole)
     p, by = calibration.judge(scores, whole=whole)
-    odd = np.flatnonzero(alarms.raised(p))
+    calibrating = len(calibration)
+    odd = np.flatnonzero(alarms.raised(p, calibrating))
     odd = odd[np.argsort(p[odd], kind="stable")][:MOST_LISTED]
     numbers: list[int] = odd.tolist()
     ends = split.starts + split.session_lengths
@@ -467,8 +468,8 @@ def _verdicts(
     verdicts = replace(
         promised,
         abnormal=tuple(abnormal),
-        rules={rule: int(alarms.raised(own).sum()) for rule, own in by_rule.items()},
-        drift=drift(p, len(calibration)),
+        rules={rule: int(alarms.raised(own, calibrating).sum()) for rule, own in by_rule.items()},
+        drift=drift(p, calibrating),
     )
     if truth is None:
         return verdicts
@@ -478,14 +479,14 @@ def _verdicts(
     def quality(of: NDArray[np.int64]) -> dict[str, Quality]:
         abnormal = truth[of] == 1
         return {
-            rule: Quality.of(own[of], alarms.raised(own)[of], abnormal)
+            rule: Quality.of(own[of], alarms.raised(own, calibrating)[of], abnormal)
             for rule, own in ({VERDICT: p} | by_rule).items()
         }
 
     each = {rule: own[labelled] for rule, own in ({VERDICT: p} | by_rule).items()}
     return replace(
         verdicts,
-        over_rates=OverRates.of(each, truth[labelled] == 1, len(calibration)),
+        over_rates=OverRates.of(each, truth[labelled] == 1, calibrating),
         quality=quality(labelled),
         quality_of_distinct=quality(np.intersect1d(first, labelled)),
         unlabelled=len(truth) - len(labelled),

@@ -18,6 +18,7 @@ import numpy as np
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
+from lstm_sweep.models.conformal import nearest
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.log_lines import Counts
 from lstm_sweep.models.data.reader import ID_DIGITS
@@ -170,9 +171,8 @@ class Follower:
             calibration = _with_more(network, calibration, calibrate, bundle, self._bundle)
         self._promise = alarms.promise(len(calibration))
         self._calibration, self._ends = calibration, ends
-        self._open = OpenSessions(
-            network, calibration, alarms.rate * ROUNDED, ends=ends, most=how.open_sessions
-        )
+        rate = nearest(alarms.rate, len(calibration)) * ROUNDED
+        self._open = OpenSessions(network, calibration, rate, ends=ends, most=how.open_sessions)
         self._digest = _digest(folder)
         self._where = "-" if isinstance(follows, int) else str(Path(follows).absolute())
         self._lines: Lines | Ids

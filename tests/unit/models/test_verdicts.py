@@ -12,7 +12,14 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from lstm_sweep.models import normality
-from lstm_sweep.models.conformal import Floats, Promise, combined_p_values, discoveries, p_values
+from lstm_sweep.models.conformal import (
+    Floats,
+    Promise,
+    combined_p_values,
+    discoveries,
+    nearest,
+    p_values,
+)
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.errors import InputError
@@ -87,6 +94,18 @@ def test_a_promise_says_what_it_rests_on_and_is_refused_to_too_few() -> None:
     )
     with pytest.raises(InputError, match="that takes 499 normal sessions, found 498"):
         Promise(0.002, 498)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "given"),
+    [(499, 1 / 500), (498, 0.002), (800, 0.002), (990, 2 / 991), (9_999, 0.002)],
+)
+def test_a_rate_that_sessions_miss_by_little_is_the_nearest_that_they_give(
+    sessions: int, given: float
+) -> None:
+    assert nearest(0.002, sessions) == pytest.approx(given, rel=1e-12)
+    p = np.arange(1, 30) / (sessions + 1)
+    assert Alarms(0.002).raised(p, sessions).sum() == int(given * (sessions + 1) + 1e-6)
 
 
 def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
