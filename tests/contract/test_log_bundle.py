@@ -329,7 +329,10 @@ def test_a_log_is_followed_through_rotation_and_a_kill(
         ({"kept": "AAAAAA=="}, "cannot reshape array"),
         ({"kept": "?"}, "Only base64 data is allowed"),
         ({"sessions": [[]], "kept": ZEROS}, "not enough values to unpack"),
-        ({"sessions": [[*SAVED, False]], "kept": ZEROS}, "it has 99 where a number was expected"),
+        (
+            {"sessions": [[*SAVED, False, []]], "kept": ZEROS},
+            "it has 99 where a number was expected",
+        ),
         ({"sessions": 5}, "sessions are no list"),
         ({"position": {"offset": -1, "file": [], "head": ""}}, "its position is none"),
         (None, "Expecting property na"),
