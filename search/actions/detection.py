@@ -30,6 +30,8 @@ MOST_LISTED = 1_000_000
 USUAL_RATE = 0.01
 #: p-values up to this are watched, and by how many standard deviations they may be too many
 ODDEST, DEVIATIONS = 0.1, 4
+#: why sessions are not judged as a whole
+NO_ENDS = "its sessions have no ends, so they are not judged as a whole"
 #: symbols that are shown before an unexpected one, and in its place
 CONTEXT, LIKELIEST = 12, 3
 
@@ -236,7 +238,10 @@ class SessionScore:
 class Detection:
     """What was found in new data."""
 
-    bundle: Bundle
+    #: the trial whose model it is
+    bundle: str
+    #: what symbols are: `chars`, `words`, `ids` or `lines`
+    kind: str
     symbols: int
     sessions: int
     #: whether the ends of sessions were judged too
@@ -255,7 +260,6 @@ class Detection:
     def to_dict(self) -> dict[str, Any]:
         """All of it as `detect --json` prints it."""
         return vars(self) | {
-            "bundle": self.bundle.trial,
             "findings": [finding.to_dict() for finding in self.findings],
             "verdicts": self.verdicts.to_dict(),
         }
@@ -375,7 +379,7 @@ def read_known(data: str, bundle: str, opened: Bundle, *, ends: bool) -> Session
 def _promised(bundle: Bundle, more: int, alarms: Alarms) -> Verdicts:
     """What can be promised from the sessions of a bundle and some more, or why nothing can."""
     if bundle.calibration is None:
-        return Verdicts(missing="its sessions have no ends, so they are not judged as a whole")
+        return Verdicts(missing=NO_ENDS)
     try:
         return Verdicts(alarms.promise(len(bundle.calibration) + more))
     except InputError as error:
@@ -418,7 +422,8 @@ def _judge(
     found = np.bincount(of, minlength=len(sessions))
     worst = places[np.argsort(-surprise[places], kind="stable")][:most]
     return Detection(
-        bundle,
+        bundle.trial,
+        bundle.alphabet.kind,
         len(sessions.split) - (len(sessions) if sessions.ends else 0),
         len(sessions),
         sessions.ends,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lstm_sweep.search.actions import (
     classification,
+    detection,
     dry_run,
     export,
     lifecycle,
@@ -43,6 +44,7 @@ class Local(Here):
     rerun = rerun.rerun
     export = export.export
     classify = staticmethod(classification.classify)
+    detect = staticmethod(detection.detect)
 
     def size(self, spec: Wanted) -> SizeReport:
         return dry_run.size(read_here(spec))

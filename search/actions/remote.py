@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from lstm_sweep.models.bundle.bundle import CLASSES
+from lstm_sweep.models.bundle.bundle import CLASSES, CONFIG
 from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.classification import Classification, Given, Wish
 from lstm_sweep.search.actions.connection import Connection, events
+from lstm_sweep.search.actions.detection import Alarms, Detection, Rule
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.lifecycle import Deleted, Pruned, StoppedSweep
@@ -336,11 +337,31 @@ class Remote:
         with self._sending() as sent:
             given = sent.fields({"data": data} | columns) if isinstance(data, str) else {}
             body = (given or {"sequences": data}) | wished
+            return self._by_bundle(Classification, *path, "classes", document=body)
 
-            def ask() -> Classification:  # its bundle may have to be made first, as for `export`
-                return self._post(Classification, *path, "classes", document=body, once=True)
+    def detect(
+        self, reference: str, data: str, rule: Rule, alarms: Alarms, **more: Any
+    ) -> Detection:
+        """What the network of a trial, or of the best one of a sweep, does not expect in new data.
 
-            return self.service.again(ask, tries=MAKING_TRIES, busy=429)
+        A bundle that lies here is asked here.
+        """
+        if (Path(reference) / CONFIG).is_file():
+            return Local().detect(reference, data, rule, alarms=alarms, **more)
+        path, asked = _model(reference), more | vars(rule) | vars(alarms)
+        with self._sending() as sent:
+            body = asked | sent.fields({"data": data, "labels": more.get("labels")})
+            if more.get("calibrate") is not None:
+                body["calibrate"] = sent.fields({"data": more["calibrate"]})["data"]
+            return self._by_bundle(Detection, *path, "verdicts", document=body)
+
+    def _by_bundle(self, kind: type[Value], *path: str, document: Mapping[str, Any]) -> Value:
+        """What is asked of a bundle, which may have to be made first, as for `export`."""
+        return self.service.again(
+            lambda: self._post(kind, *path, document=document, once=True),
+            tries=MAKING_TRIES,
+            busy=429,
+        )
 
     def _lasting(self) -> Remote:
         """The same, asking again until there is an answer."""

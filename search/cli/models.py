@@ -256,7 +256,7 @@ def _follow(arguments: Namespace) -> int:
     return DONE
 
 
-def detect(arguments: Namespace) -> Answer | int:
+def detect(arguments: Namespace, actions: Actions) -> Answer | int:
     if arguments.follow is not None:
         return _follow(arguments)
     if arguments.data is None:
@@ -266,17 +266,17 @@ def detect(arguments: Namespace) -> Answer | int:
         raise InputError(f"--{flag} is given without --follow, expected both")
     rule = Rule(arguments.below, arguments.candidates)
     with _path_of(arguments.data) as data:
-        found = detection.detect(
+        found = actions.detect(
             arguments.bundle,
             data,
-            rule,
-            arguments.top,
+            rule=rule,
+            top=arguments.top,
             ends=arguments.ends,
             alarms=Alarms(arguments.false_alarms, arguments.false_discoveries),
             calibrate=arguments.calibrate,
             labels=arguments.labels,
         )
-    is_text = found.bundle.alphabet.is_text
+    is_text = found.kind == "chars"
     lines = [
         *map(printable, _verdict_lines(found, arguments.top)),
         f"{found.symbols:,} symbols in {_sessions(found.sessions)}: {bits(found.loss):.4f} bits a "
@@ -371,10 +371,10 @@ def _verdict_lines(found: Detection, top: int) -> Iterator[str]:
     """What was found of whole sessions, in lines for people."""
     verdicts = found.verdicts
     if verdicts.missing:
-        if found.bundle.calibration is not None:
+        if verdicts.missing != detection.NO_ENDS:
             yield f"no verdicts on sessions: {verdicts.missing}"
         return
-    abnormal, is_text = verdicts.abnormal, found.bundle.alphabet.is_text
+    abnormal, is_text = verdicts.abnormal, found.kind == "chars"
     yield f"{len(abnormal):,} of {_sessions(found.sessions)} abnormal; {verdicts.promise}"
     for one in abnormal[:top]:
         yield f"p {one.p:.2g} by {one.by}: {one.why}; {finding_line(one.at, is_text=is_text)}"

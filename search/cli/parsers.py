@@ -270,6 +270,9 @@ ROLES = {
 SWEEP = Argument(("sweep",), {"metavar": "NAME"})
 OF_ROLES = "; ".join(f"{role}: {what}" for role, what in ROLES.items())
 BUNDLE = _takes("bundle", "BUNDLE", "a folder that export has written")
+BUNDLE_OR_TRIAL = _takes(
+    "bundle", "BUNDLE", "a folder that export has written; of a service: NAME_OR_TRIAL"
+)
 ENDS = _takes(
     "--ends", "on|off", "judge the ends of sessions too; off: they may go on (on)", switch, True
 )
@@ -312,7 +315,7 @@ MODULES = {
     "serve": ("serve", "token"),
 }
 #: those that no service does for somebody else
-AT_HOME = ("generate", "detect", "score", "ui", "token", "serve")
+AT_HOME = ("generate", "score", "ui", "token", "serve")
 COMMANDS = {
     "launch": Command(
         "run a sweep",
@@ -390,7 +393,7 @@ COMMANDS = {
     ),
     "detect": Command(
         "what an exported model does not expect in data",
-        BUNDLE,
+        BUNDLE_OR_TRIAL,
         _takes("--data", "PATH_OR_SAMPLE", "what to judge; -: standard input"),
         _takes("--follow", "FILE", "or: a log that grows, with alarms as they come; -: likewise"),
         _takes("--false-alarms", "R", "abnormal: this share of normal sessions (0.01)", number),
@@ -416,7 +419,7 @@ COMMANDS = {
     ),
     "classify": Command(
         "which classes an exported classifier says that sequences are of",
-        _takes("bundle", "BUNDLE", "a folder that export has written; of a service: NAME_OR_TRIAL"),
+        BUNDLE_OR_TRIAL,
         _takes("--data", "PATH_OR_SAMPLE", "what to classify; -: standard input", required=True),
         _takes("--text", "COLUMN", "the column of a table that has the text"),
         _takes("--label", "COLUMN", "and that with the true class: how good it is"),

@@ -25,7 +25,7 @@ from lstm_sweep.search.actions.classification import (
     Wish,
     classify,
 )
-from lstm_sweep.search.actions.detection import Alarms, Detection, detect
+from lstm_sweep.search.actions.detection import Detection, detect
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import check_sweep_or_trial, existing_store
 from lstm_sweep.search.actions.transfers import unpack
@@ -107,13 +107,13 @@ class Bundles:
         with self._unpacked(reference) as folder:
             return classify(str(folder), data, wish, **columns)
 
-    def judge(
-        self, reference: str, lines: Sequence[str], alarms: Alarms, top: int, *, ends: bool
-    ) -> Detection:
+    def judge(self, reference: str, given: str | Sequence[str], **asked: Any) -> Detection:
+        """What `detect` makes of data, or lines, and of what else is asked."""
         with self._unpacked(reference) as folder:
-            data = folder.with_name(LINES)
-            data.write_text("\n".join([*lines, ""]), encoding="utf-8")
-            return detect(str(folder), str(data), top=top, ends=ends, alarms=alarms, apart=True)
+            data = given if isinstance(given, str) else str(folder.with_name(LINES))
+            if not isinstance(given, str):
+                Path(data).write_text("\n".join([*given, ""]), encoding="utf-8")
+            return detect(str(folder), data, apart=True, **asked)
 
     @contextlib.contextmanager
     def _unpacked(self, reference: str) -> Iterator[Path]:

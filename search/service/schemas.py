@@ -214,11 +214,22 @@ class ClassSubmission(BaseModel):
 
 
 class LineSubmission(BaseModel):
-    """Lines of a log, or sessions of event ids, that are to be judged as `detect` does."""
+    """Lines of a log, sessions of event ids, or data, that are to be judged as `detect` does."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    lines: list[str] = Field(min_length=1, description="as they are in a file")
+    lines: list[str] | None = Field(default=None, min_length=1, description="as they are in a file")
+    data: str | None = Field(
+        default=None, description="or: what `detect --data` takes, as that of a sweep"
+    )
+    labels: str | None = Field(
+        default=None, description="such data: sessions and whether they are abnormal"
+    )
+    calibrate: str | None = Field(default=None, description="such data: further normal sessions")
+    below: float = Field(default=0.001, description="unexpected symbols are less likely")
+    candidates: int | None = Field(
+        default=None, description="or: they are not among so many likeliest"
+    )
     false_alarms: float | None = Field(
         default=None, description="share of normal sessions that may raise an alarm; 0.01"
     )

@@ -128,6 +128,8 @@ SAME = {
     ],
     "classify": ["none --data text.txt", "a/b/c --data text.txt", "s --data none.txt",
                  "s --data text.txt --error 2", "s --data text.txt --class x", "s"],
+    "detect": ["none --data text.txt", "a/b/c --data text.txt", "s --data none.txt",
+               "s --data text.txt --below 2", "s --data text.txt --top x", "s"],
     "rerun": ["none/1", "s/99", "s/1 --set layers", "s/1 --set none=1", "s/1 --set layers=2,3",
               "s/1 --template dense.py", "t/0 --template bad.py",
               "t/0 --template dense.py --set layers=2", "s/1 --on none"],

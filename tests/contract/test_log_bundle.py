@@ -137,10 +137,24 @@ def test_a_service_judges_lines_in_a_process_of_its_own(
             ({"top": -1}, "--top is -1"),
             ({"lines": ["nonsense"]}, "header: none of 1 lines begins with a match"),
             ({"lines": []}, "lines"),
+            ({"data": "service-log"}, "expected either lines or data"),
         ):
             refused = client.post("/api/v1/sweeps/s/verdicts", json=asked | change)
             detail = refused.json()["detail"]
             assert refused.status_code == 422 and why in detail and "/tmp" not in detail
+    home, files = str(place / "best"), [str(place / name) for name in ("faulty.log", "new.log")]
+    more = ("--data", files[0], "--labels", str(place / "labels.csv"), "--calibrate", files[1])
+    with service.served() as address:
+        for asked_of in ((), ("--json", "--candidates", "3", "--ends", "off")):
+            told = list[str]()
+            for model, where in ((home, ()), ("s", ("--server", address))):
+                command = ("detect", model, *more, "--false-alarms", "0.05", *asked_of, *where)
+                assert main([*command]) == 0
+                told.append(capsys.readouterr().out)
+            assert told[0] == told[1]
+        for odd, why in ((("--below", "2"), "--below is 2"), (("--data", "none"), "no such file")):
+            assert main(["detect", "s", *more, *odd, "--server", address]) == 2
+            assert why in capsys.readouterr().err
 
 
 def test_labels_say_what_is_found_at_each_promise_and_strange_ones_are_counted(

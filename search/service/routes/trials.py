@@ -15,7 +15,7 @@ from starlette.responses import FileResponse
 from lstm_sweep.models.config import CLASS_LIMITS, LIMITS, check_field
 from lstm_sweep.models.errors import LONGEST_VALUE, InputError, shown
 from lstm_sweep.search.actions.classification import Classification, Wish
-from lstm_sweep.search.actions.detection import Alarms
+from lstm_sweep.search.actions.detection import Alarms, Rule
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import TRIAL, store_of_trial
 from lstm_sweep.search.actions.rerun import field_changes
@@ -306,8 +306,19 @@ async def classified(
 async def verdicts(
     reference: TheReference, body: LineSubmission, site: TheSite, user: TheUser
 ) -> Response:
-    """Which sessions of some lines are abnormal; the bundle is made unless it is there."""
-    alarms = Alarms(body.false_alarms, body.false_discoveries)
-    judge = partial(site.bundles.judge, reference, body.lines, alarms, body.top, ends=body.ends)
+    """Which sessions of lines or data are abnormal; the bundle is made unless it is there."""
+    if (body.lines is None) == (body.data is None):
+        raise InputError("request: expected either lines or data")
+    beside = {"labels": body.labels, "calibrate": body.calibrate}
+    judge = partial(
+        site.bundles.judge,
+        reference,
+        body.lines or site.names.data(body.data),
+        rule=Rule(body.below, body.candidates),
+        top=body.top,
+        ends=body.ends,
+        alarms=Alarms(body.false_alarms, body.false_discoveries),
+        **{name: site.names.data(one, name) for name, one in beside.items() if one is not None},
+    )
     found = await site.bundles.in_turn(user.name, judge)
     return answers.document(found.to_dict())
