@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.conformal import Floats, Promise, nearest, needed
+from lstm_sweep.models.data.source import told
 from lstm_sweep.models.data.tables import check_once, read_label_list
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import RULES, Calibration
 
 #: words for what a session is
@@ -201,7 +202,7 @@ def read_labels(given: str) -> dict[str, bool]:
             continue
         if not known or not name:
             raise InputError(
-                f"{path}:{number}: found {shown(f'{name} {label}'.strip())}, expected the name of "
+                f"{path}:{number}: found {told(f'{name} {label}'.strip())}, expected the name of "
                 f"a session and normal or abnormal (0 or 1)"
             )
         check_once(path, number, labels, name, abnormal := label.lower() in ABNORMAL)

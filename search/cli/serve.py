@@ -29,7 +29,6 @@ from lstm_sweep.search.service.app import create_app
 from lstm_sweep.search.service.auth import TokenFile, check_user_header, parse_proxies
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import (
-    UPLOADS,
     HttpSettings,
     Limits,
     Role,
@@ -101,7 +100,7 @@ def serve(arguments: Namespace) -> int:
             mlflow, mlflow_url = MlflowServer(settings, at, folder / "mlflow-process"), at.address
             ends.calls(mlflow.close)
         http = http_settings(arguments, folder, bind, mlflow_url)
-        open_only_below((http.folder / UPLOADS, *http.data_roots))
+        open_only_below(http.data_folders)
         app = create_app(service, http)
         service.start()
         if mlflow:

@@ -19,7 +19,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: name of the folder of a service beside an SQLite store, or in its working folder
 FOLDER = "lstm-sweep-service"
-UPLOADS = "uploads"
+UPLOADS, BUNDLES = "uploads", "bundles"
 #: where each request begins that a program makes
 API = "/api/v1"
 
@@ -113,6 +113,11 @@ class HttpSettings:
     limits: Limits = field(default_factory=Limits)
     remembered_s: float = AGE_S
     look_every_s: float = 2.0
+
+    @property
+    def data_folders(self) -> tuple[Path, ...]:
+        """Folders below which it opens data: what was sent, and what it names itself."""
+        return self.folder / UPLOADS, self.folder / BUNDLES, *self.data_roots
 
 
 def service_folder(store: Settings, folder: Path) -> Path:

@@ -26,7 +26,7 @@ from lstm_sweep.search.service.logs import Metrics
 from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.schemas import SWEEP_PATTERN, checked_settings
 from lstm_sweep.search.service.service import Service
-from lstm_sweep.search.service.settings import API, UPLOADS, HttpSettings
+from lstm_sweep.search.service.settings import API, BUNDLES, UPLOADS, HttpSettings
 from lstm_sweep.search.service.uploads import CORPUS, CORPUS_ID, Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.tags import Tags
@@ -42,6 +42,8 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 SERVER = "server:"
 #: what stands before a sentence about a field, as `SWEEP.yaml` does on the command line
 WHERE = "request"
+#: fields that name sequences: a sample, a file or a folder
+SEQUENCES = ("data", "calibrate")
 
 
 def _names_sweep(given: object) -> bool:
@@ -89,13 +91,14 @@ class DataNames:
     def data(self, given: object, field: str = "data") -> str:
         if not isinstance(given, str) or not given:
             raise InputError(f"{WHERE}: {field} is {shown(given)}: expected a text")
-        if field == "data" and given in SAMPLES:
+        is_data = field in SEQUENCES
+        if is_data and given in SAMPLES:
             return given
         if given.startswith(CORPUS):
             return str(self._uploads.path_of(given.removeprefix(CORPUS)))
         if given.startswith(SERVER):
             return str(self._below_a_root(field, given.removeprefix(SERVER)))
-        samples = f"the name of a sample ({', '.join(SAMPLES)}), " if field == "data" else ""
+        samples = f"the name of a sample ({', '.join(SAMPLES)}), " if is_data else ""
         raise InputError(
             f"{WHERE}: {field} is {shown(given)}: expected {samples}{CORPUS}ID of an uploaded one, "
             f"or {SERVER}PATH below a folder of the service"
@@ -154,7 +157,7 @@ class DataNames:
             except (OSError, RuntimeError, ValueError) as error:
                 text = f"{named}: {why_not(error)}, expected a file or folder"
                 raise InputError(text) from None
-            if field == "data":
+            if field in SEQUENCES:
                 _check_links(named, path, root)
             return path
         raise InputError(
@@ -189,7 +192,7 @@ class Site:
         self.names = DataNames(
             self.uploads, settings.data_roots, allow_code=allow_code, store=named
         )
-        self.bundles = Bundles(folder / "bundles", service.settings.store, limits)
+        self.bundles = Bundles(folder / BUNDLES, service.settings.store, limits)
         self.feeds = Feeds(
             service,
             self.answers,

@@ -29,7 +29,7 @@ from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.log_lines import LineFormat
 from lstm_sweep.models.data.service_log import HEADER, SESSION_BY, service_log
-from lstm_sweep.models.data.source import Source, timer
+from lstm_sweep.models.data.source import VARIABLE, Source, open_only_below, timer
 from lstm_sweep.models.network import evaluation, streaming, training
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.network.streaming import Lines
@@ -38,6 +38,7 @@ from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.following import Follower, Following
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli import main
+from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load as load_settings
@@ -131,6 +132,11 @@ def test_a_service_judges_lines_in_a_process_of_its_own(
         wanted = ("--false-alarms", "0.05", "--top", "3")
         data_of = ("--data", str(place / "faulty.log"))
         assert answer.json() == printed(capsys, "detect", str(place / "best"), *data_of, *wanted)
+        with pytest.MonkeyPatch.context() as confined:  # as `serve` is, whose processes are
+            confined.setattr(forkserver, "call", lambda function, *asked: function(*asked))
+            confined.setenv(VARIABLE, "")
+            open_only_below(service.settings.data_folders)
+            assert client.post("/api/v1/sweeps/s/verdicts", json=asked).json() == answer.json()
         for change, why in (
             ({"false_alarms": 1e-6}, "of s: --false-alarms is 1e-06: that takes 999,999"),
             ({"false_discoveries": 0.1}, "found --false-alarms and --false-discoveries"),
