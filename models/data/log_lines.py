@@ -489,14 +489,16 @@ class _Reading(Records):
 
 def _gathered(keys: NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
     """Records session by session, and the first of each session in this order."""
-    _, first, session = np.unique(keys, return_index=True, return_inverse=True)
-    by_time = np.argsort(first)
-    rank = np.empty(len(first), np.int64)
-    rank[by_time] = np.arange(len(first))
-    session = rank[session]
-    order = np.argsort(session, kind="stable")
-    sizes = np.bincount(session)
-    return order, np.cumsum(sizes) - sizes
+    by_key = np.argsort(keys, kind="stable")
+    bounds = np.flatnonzero(np.diff(keys[by_key])) + 1
+    begins = np.concatenate([[0], bounds])
+    sizes = np.diff(begins, append=len(keys))
+    by_time = np.argsort(by_key[begins])
+    begins, sizes = begins[by_time], sizes[by_time]
+    starts = np.cumsum(sizes) - sizes
+    places = np.repeat(begins - starts, sizes)
+    places += np.arange(len(keys))
+    return by_key[places], starts
 
 
 @contextlib.contextmanager
