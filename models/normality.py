@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lstm_sweep.models.conformal import Floats, Indices, combined_p_values, p_values
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN
 from lstm_sweep.models.data.corpus import Corpus, Split
-from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.errors import InputError, shown
 
 #: scores of a session, in the order of their columns: the highest surprise of a symbol and that of
 #: its end, both at least `EXPECTED`, and the mean surprise (nats); the share of unknown symbols;
@@ -30,6 +30,8 @@ from lstm_sweep.models.errors import InputError
 #: end included, that no training session has is shorter than `LONGEST`, and the share of n-grams of
 #: that length that are new: so a rate of false alarms says which lengths count
 SCORES = ("surprise", "end", "mean", "unknown", "length", "counts", "ngrams")
+#: another one with each change of how a score is computed
+VERSION = 2
 #: symbols of an n-gram, from 2
 LONGEST = 5
 #: what is kept of the n-grams of a session at its head
@@ -260,6 +262,7 @@ class Calibration:
         """All that `from_dict` needs, as plain values."""
         normal = self.normal
         return {
+            "version": VERSION,
             "lengths": normal.lengths.tolist(),
             "counts": [[number for pair in one for number in pair] for one in normal.counts],
             "ngrams": [one.tolist() for one in normal.ngrams],
@@ -271,6 +274,11 @@ class Calibration:
     @classmethod
     def from_dict(cls, values: dict[str, Any], alphabet: int) -> Self:
         """Make one of `to_dict` for an alphabet of this size, with reserved codes."""
+        if values.get("version") != VERSION:
+            raise InputError(
+                f"its scores have version {shown(values.get('version'))}, expected {VERSION}: "
+                f"`export` writes it anew"
+            )
         scores, counts, ngrams = (values.get(name) for name in ("scores", "counts", "ngrams"))
         if not isinstance(ngrams, list) or len(ngrams) != LONGEST - 1:
             raise InputError(f"ngrams: expected {LONGEST - 1} lists")
@@ -280,10 +288,11 @@ class Calibration:
         if not isinstance(counts, list) or not 0 < len(counts) <= most:
             raise InputError(f"counts: expected 1 to {most:,} lists")
         try:
-            columns = np.array([dict(scores or {})[name] for name in SCORES], np.float64).T
+            by_name = dict(scores or {})
+            columns = np.array([by_name.pop(name) for name in SCORES], np.float64).T
         except (TypeError, KeyError, ValueError, OverflowError):
             columns = np.empty(0)
-        if columns.ndim != 2 or not (np.abs(columns) <= HIGHEST).all():
+        if columns.ndim != 2 or by_name or not (np.abs(columns) <= HIGHEST).all():
             raise InputError(
                 f"scores: expected equally many numbers of each of {', '.join(SCORES)}, at most "
                 f"{HIGHEST:,.0f}"

@@ -26,6 +26,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import (
     LONGEST,
     SCORES,
+    VERSION,
     Calibration,
     Normality,
     held_out,
@@ -162,6 +163,8 @@ def test_a_calibration_is_read_as_it_was_written() -> None:
         ({"counts": [[3, 1, 2, 1]]}, "counts: expected pairs"),
         ({"counts": [[2, 1]] * 5_001}, "counts: expected 1 to 5,000 lists"),
         ({"scores": {name: [1e308] for name in SCORES}}, "scores: expected equally many numbers"),
+        ({"scores": {"new": [1], **{name: [1] for name in SCORES}}}, "scores: expected equally"),
+        ({"version": 1}, "its scores have version 1, expected 2: `export` writes it anew"),
         ({"scores": 5}, "scores: expected equally many numbers"),
     ],
 )
@@ -169,7 +172,7 @@ def test_a_calibration_of_a_stranger_is_refused_in_one_line(
     changes: dict[str, object], named: str
 ) -> None:
     good: dict[str, object] = {"lengths": [1], "counts": [[2, 1]], "ngrams": [[1]] * 4}
-    good["scores"] = {name: [0.5] for name in SCORES}
+    good |= {"version": VERSION, "scores": {name: [0.5] for name in SCORES}}
     assert len(Calibration.from_dict(good, 6)) == 1
     with pytest.raises(InputError, match=named):
         Calibration.from_dict(good | changes, 6)
