@@ -288,7 +288,7 @@ def detect(
         InputError: this is no bundle, the data have none of its symbols, too few normal sessions
             are known for what is asked, or labels name none of the sessions.
     """
-    check_switch("--ends", ends)
+    check_switch("ends", ends)
     check_range("--top", top, 0, MOST_LISTED, whole=True)
     asked = bundle, data, rule or Rule(), top, ends, alarms or Alarms(), calibrate, labels
     if apart:
@@ -342,7 +342,7 @@ def score(bundle: str, data: str, *, ends: bool = True) -> list[SessionScore]:
     Raises:
         InputError: this is no bundle, or the data have none of its symbols.
     """
-    check_switch("--ends", ends)
+    check_switch("ends", ends)
     folder, opened = bundles.read(bundle)
     sessions = read_known(data, bundle, opened, ends=ends)
     return forkserver.call(_score, folder, opened, sessions)

@@ -152,7 +152,7 @@ class Follower:
             InputError: this is no bundle, too few normal sessions are known for what is asked, or
                 the state is not one of this bundle and file.
         """
-        check_switch("--ends", ends)
+        check_switch("ends", ends)
         if alarms.false_discoveries is not None:
             raise InputError(
                 "--false-discoveries is of a batch: expected --false-alarms with --follow"
@@ -464,7 +464,7 @@ class Follower:
             why = f"has no {error}" if isinstance(error, KeyError) else str(error)
             raise InputError(
                 f"--state {shown(str(path))}: {cut(why)}, expected what `detect` has written for "
-                f"this bundle, file and --ends"
+                f"this bundle, file and --open"
             ) from None
         self._say(f"going on with {len(rows):,} open sessions; alarms of the last seconds before "
                   f"the end may come again")  # fmt: skip

@@ -174,7 +174,6 @@ SECONDS = {"h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 sweep_file = _kind("the path of a YAML file", _file)
 whole = _kind("a whole number", int)
 number = _kind("a number", float)
-switch = _kind("on or off", {"on": True, "off": False}.__getitem__)
 size = _kind("a number and K, M, G or T, such as 500M", lambda text: int(_amount(text, BYTES, 15)))
 age = _kind("a number and h, d or w, such as 30d", lambda text: _amount(text, SECONDS, 6))
 
@@ -273,8 +272,9 @@ BUNDLE = _takes("bundle", "BUNDLE", "a folder that export has written")
 BUNDLE_OR_TRIAL = _takes(
     "bundle", "BUNDLE", "a folder that export has written; of a service: NAME_OR_TRIAL"
 )
-ENDS = _takes(
-    "--ends", "on|off", "judge the ends of sessions too; off: they may go on (on)", switch, True
+OPEN = Argument(
+    ("--open",),
+    {"action": "store_false", "dest": "ends", "help": "sessions still grow: judge no ends"},
 )
 TEMPLATE = _takes("--template", "FILE.py", OWN_TEMPLATE)
 SET = replace(
@@ -403,7 +403,7 @@ COMMANDS = {
         _takes("--below", "P", "unexpected: unknown or less likely (0.001)", number, 0.001),
         _takes("--candidates", "G", "unexpected: unknown or not among the G likeliest", whole),
         _takes("--top", "N", "list so many (10)", whole, 10),
-        ENDS,
+        OPEN,
         _takes(
             "--idle", "S", "follow: a session ends after S seconds without a line (300)", number
         ),
@@ -415,7 +415,7 @@ COMMANDS = {
         "how well an exported model predicts each session of data",
         BUNDLE,
         _takes("--data", "PATH_OR_SAMPLE", "what to score; -: standard input", required=True),
-        ENDS,
+        OPEN,
     ),
     "classify": Command(
         "which classes an exported classifier says that sequences are of",

@@ -136,7 +136,7 @@ def test_sessions_that_break_off_are_found(
         assert one["place"] == names[one["session"]] + 1
         assert "<end>" not in one["before"]
     open_ended = printed(
-        capsys, "detect", "best", "--data", "new.txt", "--below", "0.002", "--ends", "off"
+        capsys, "detect", "best", "--data", "new.txt", "--below", "0.002", "--open"
     )
     assert (open_ended["ends"], open_ended["unexpected"]) == (False, 0)
     assert main(["detect", "best", "--data", "new.txt", "--top", "1"]) == 0
@@ -206,7 +206,7 @@ def test_each_session_has_the_loss_of_its_symbols(
     mean = np.average([one["loss"] for one in rows], weights=with_ends)
     assert mean == pytest.approx(whole["loss"])
     assert ls.load("best").score("log.txt").to_dict("records") == rows
-    assert main(["score", "best", "--data", "log.txt", "--ends", "off"]) == 0
+    assert main(["score", "best", "--data", "log.txt", "--open"]) == 0
     head, first, *_ = capsys.readouterr().out.splitlines()
     assert head == "nats a symbol, symbols, session" and first.endswith("  log.txt, session 1")
 
@@ -216,7 +216,7 @@ def test_sessions_that_go_on_are_judged_by_what_they_have_so_far(
 ) -> None:
     monkeypatch.chdir(place)
     Path("open.txt").write_text("0 10\n0 10 50\n1 10 30\n2 11 30 90\n", encoding="utf-8")
-    told = printed(capsys, "detect", "best", "--data", "open.txt", "--ends", "off")["verdicts"]
+    told = printed(capsys, "detect", "best", "--data", "open.txt", "--open")["verdicts"]
     assert [one["session"] for one in told["abnormal"]] == ["open.txt, session 4"]
     assert told["abnormal"][0]["by"] == "surprise" and told["rules"] == {}
 

@@ -144,6 +144,8 @@ def test_a_service_judges_lines_in_a_process_of_its_own(
             ({"lines": ["nonsense"]}, "header: none of 1 lines begins with a match"),
             ({"lines": []}, "lines"),
             ({"data": "service-log"}, "expected either lines or data"),
+            ({"calibrate": "/etc/hosts"}, "expected the name of a sample"),
+            ({"labels": "/etc/hosts"}, "expected corpus:ID of an uploaded one"),
         ):
             refused = client.post("/api/v1/sweeps/s/verdicts", json=asked | change)
             detail = refused.json()["detail"]
@@ -151,7 +153,7 @@ def test_a_service_judges_lines_in_a_process_of_its_own(
     home, files = str(place / "best"), [str(place / name) for name in ("faulty.log", "new.log")]
     more = ("--data", files[0], "--labels", str(place / "labels.csv"), "--calibrate", files[1])
     with service.served() as address:
-        for asked_of in ((), ("--json", "--candidates", "3", "--ends", "off")):
+        for asked_of in ((), ("--json", "--candidates", "3", "--open")):
             told = list[str]()
             for model, where in ((home, ()), ("s", ("--server", address))):
                 command = ("detect", model, *more, "--false-alarms", "0.05", *asked_of, *where)
