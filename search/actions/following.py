@@ -49,7 +49,7 @@ SAY_AGAIN_S = 60.0
 #: p-values that are watched for drift, at least and at most
 FEWEST_WATCHED, MOST_WATCHED = 200, 2_000
 #: format of a state, and bytes of it at most
-STATE_FORMAT, MOST_STATE = 1, 8 << 30
+STATE_FORMAT, MOST_STATE = 2, 8 << 30
 #: an event id, and lines of ids that are read together
 ID, TOGETHER = re.compile(f"[0-9]{{1,{ID_DIGITS}}}"), 1_024
 #: upper bounds of p-values that are counted
@@ -486,7 +486,7 @@ def _checked(position: Any, numbered: Any) -> tuple[dict[str, Any] | None, int]:
 def _digest(folder: Path) -> str:
     """What a bundle is known by."""
     digest = hashlib.sha256()
-    for name in (bundles.MODEL, bundles.ALPHABET, bundles.CONFIG):
+    for name in (bundles.MODEL, bundles.ALPHABET, bundles.CONFIG, bundles.CALIBRATION):
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
