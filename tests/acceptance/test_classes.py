@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -18,24 +18,27 @@ pytestmark = pytest.mark.full
 PAGE = Path(__file__).parents[2] / "docs" / "classes.md"
 #: in place of minutes
 FEW = [
-    *("--trials", "1", "--ladder", "off", "--confirm-configs", "0", "--size-rule", "off"),
+    *("--ladder", "off", "--size-rule", "off"),
     *("--set", "layer_size=16", "--set", "layers=1", "--set", "learning_rate=0.01"),
     *("--set", "sequence_length=60", "--set", "batch_size=16", "--epochs", "6"),
 ]
+#: one trial; three, of which the best is confirmed
+ONE = ("--trials", "1", "--confirm-configs", "0")
+CONFIRMED = ("--trials", "4", "--confirm-configs", "1", "--confirm-seeds", "1", "--keep", "1")
 WORDS = {
     "good": "fine lovely great charming clever",
     "bad": "dull awful poor tiresome silly",
 }
 
 
-def follow(block: int, folder: Path) -> list[str]:
+def follow(block: int, folder: Path, trials: Sequence[str]) -> list[str]:
     """What the commands of a block of the page print; trials are few."""
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     printed = []
     for line in blocks[block].splitlines():
         _, *words = shlex.split(line)
         if words[0] == "launch":
-            words = [*words[: words.index("--minutes")], *FEW]
+            words = [*words[: words.index("--minutes")], *FEW, *trials]
         done = run_here(*words, cwd=folder)
         assert done.code == 0, (words, done.err)
         printed.append(done.out)
@@ -67,8 +70,12 @@ def folder(workplace: Callable[[str], Path]) -> Path:
 
 
 def test_a_folder_for_each_class_becomes_a_model(folder: Path) -> None:
-    _, exported, said = follow(0, folder)
+    _, exported, said = follow(0, folder, CONFIRMED)
     assert re.search(r"test: log loss [\d.]+ nats a sequence, accuracy [\d.]+ \(", exported)
+    # weights of both runs of the best config are kept, whichever is better
+    assert re.search(
+        r"the mean of .* reviews-1/\d, reviews|alone, .* mean with reviews-1", exported
+    )
     assert "40 labelled sequences: accuracy " in said
     assert "a clean process with plain Keras predicts the same on" in exported
     table = ("--data", "new.tsv", "--text", "text", "--label", "kind", "--json")
@@ -78,6 +85,6 @@ def test_a_folder_for_each_class_becomes_a_model(folder: Path) -> None:
 
 
 def test_the_faults_of_a_log_are_classes(folder: Path) -> None:
-    *_, said = follow(1, folder)
+    *_, said = follow(1, folder, ONE)
     assert "400 labelled sequences: accuracy " in said
     assert all(f"\n  {fault} " in said for fault in (*FAULTS, "none"))
