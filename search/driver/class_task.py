@@ -81,14 +81,6 @@ def _write(
     backend_free_of_gpu()
     from lstm_sweep.models import backend
     from lstm_sweep.models.bundle import clean_process, onnx
-    from lstm_sweep.models.classes import (
-        Scores,
-        averaged,
-        chosen,
-        decided,
-        log_losses,
-        temperature_of,
-    )
     from lstm_sweep.models.data.batches import read_codes, read_lengths
     from lstm_sweep.models.network import classifier
     from lstm_sweep.models.network.program import program_of
@@ -104,22 +96,25 @@ def _write(
         for split in (corpus.validation, corpus.test)
     ]
     labels = corpus.validation.labels
-    numbers = chosen(said[0], labels)
-    validation, test = (averaged([logits[k] for k in numbers]) for logits in said)
+    numbers = classes.chosen(said[0], labels)
+    validation, test = (classes.averaged([logits[k] for k in numbers]) for logits in said)
     model = classifier.averaged([networks[k] for k in numbers]).scored
     trials = [records[k].id for k in numbers] if len(numbers) > 1 else []
-    val_loss = float(log_losses(validation, labels).mean()) if trials else record.best_loss
-    temperature = temperature_of(validation, labels)
-    scores = Scores.of(test, corpus.test.labels, corpus.classes, temperature)
+    val_loss = float(classes.log_losses(validation, labels).mean()) if trials else record.best_loss
+    temperature = classes.temperature_of(validation, labels)
+    scores = classes.Scores.of(test, corpus.test.labels, corpus.classes, temperature)
     told = {name: scores.measures[name] for name in ("accuracy", "macro_f1")}
-    classes = Classes.of(corpus.classes, temperature, validation, labels)
-    classes = replace(classes, averaged=tuple(trials))
-    decision = Decision.of(classes.probabilities, classes.labels)
+    known = Classes.of(corpus.classes, temperature, validation, labels)
+    known = replace(known, averaged=tuple(trials))
+    decision = Decision.of(known.probabilities, known.labels)
     by_decision = {
-        split: {name: [*one] for name, one in decided(decision, *known, temperature).items()}
-        for split, known in (
-            ("validation", (validation, labels)),
-            ("test", (test, corpus.test.labels)),
+        split: {
+            name: [*one]
+            for name, one in classes.decided(decision, logits, true, temperature).items()
+        }
+        for split, logits, true in (
+            ("validation", validation, labels),
+            ("test", test, corpus.test.labels),
         )
     }
     loss = scores.measures["log_loss"].value
@@ -137,7 +132,7 @@ def _write(
         "corpus_digest": corpus.digest,
         "parameters": model.count_params(),
     }  # fmt: skip
-    content = Bundle(record.id, config, corpus.alphabet, metrics, classes=classes)
+    content = Bundle(record.id, config, corpus.alphabet, metrics, classes=known)
     bundle.write(model, content, folder, format)
     compared = np.arange(min(len(corpus.test), PARITY_SEQUENCES))
     lengths = read_lengths(corpus.test.sequences, config)[compared]
