@@ -452,7 +452,7 @@ class Evidence:
     baselines: Mapping[str, tuple[Mapping[str, Estimate], Compared]]
     #: those that it is surest of
     wrong: tuple[Wrong, ...]
-    #: the same for the best macro F1; empty if it is not known
+    #: accuracy and macro F1 of decisions for macro F1; empty if they are not known
     decided: Mapping[str, Estimate]
 
     @classmethod

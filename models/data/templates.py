@@ -166,7 +166,7 @@ class _Node:
 
     children: dict[str, _Node] = field(default_factory=dict)
     numbers: list[int] = field(default_factory=list)
-    #: hashes of the tokens of these if they are `MANY`, 0 for `<*>`: a column for each, and others
+    #: hashes of the tokens of these if they are `MANY`, 0 for `<*>`: a column for each and more
     hashes: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
     #: children by patterns of tokens of which a part varies
     patterns: list[tuple[Callable[[str], bool], _Node]] = field(default_factory=list)

@@ -175,9 +175,10 @@ class Engine(ABC):
 
     @abstractmethod
     def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        """Stop the trial on a slot, if there is one; by the first call its last message is `ended`.
+        """Stop the trial on a slot, if there is one; its last message is `ended` if none was.
 
-        A trial that is `Paused` goes on from its checkpoint if `start` is given the same folder.
+        Only the first call for a trial counts. One that is `Paused` goes on from its checkpoint if
+        `start` is given the same folder.
         """
 
     @abstractmethod

@@ -19,7 +19,7 @@ from lstm_sweep.search.process.scoped import is_running, start_ticks
 
 
 def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
-    """Write a file that others may not read at once: who reads it sees all of it, or what it was.
+    """Write a file at once, for this user alone: who reads it sees all of it, or what it was.
 
     With `lasting` that also holds after a power failure.
     """

@@ -88,7 +88,7 @@ PROC = Path("/proc")
 
 
 def start_ticks(pid: int) -> int:
-    """Start of a process of this machine, in ticks; `NO_PROCESS`, `UNKNOWN_START`."""
+    """Start of a process of this machine, in ticks, or `NO_PROCESS`, or `UNKNOWN_START`."""
     if not (PROC / "self/stat").exists():
         return UNKNOWN_START if _exists(pid) else NO_PROCESS
     try:

@@ -198,10 +198,7 @@ class Store(ABC):
     def select(
         self, tags: Wanted, most: int, token: str = "", order: str = NEWEST
     ) -> tuple[list[Any], str]:
-        """So many runs with these tags, and what names those after them, by its `token`.
-
-        That is empty after the last one.
-        """
+        """So many runs with these tags, and the `token` that names those after them, or ""."""
 
     def runs(self, tags: Wanted = NO_TAGS) -> list[Any]:
         found, token = self.select(tags, RUNS_PER_PAGE, order=OLDEST)
