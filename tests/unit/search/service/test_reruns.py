@@ -168,7 +168,7 @@ def test_a_bundle_that_would_not_fit_is_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundles = Bundles(tmp_path / "bundles", load(tmp_path, {}), Limits(bundles_bytes=1_000))
-    monkeypatch.setattr(bundles, "_record", lambda _: Mock(id="s/1", run_id="r", sweep="s"))
+    monkeypatch.setattr(bundles, "_records", lambda _: [Mock(id="s/1", run_id="r", sweep="s")])
     monkeypatch.setattr(MlflowStore, "bytes_of", lambda *_: 200)
     with pytest.raises(ProblemError, match="takes 6 times as many: expected at most 1,000"):
         bundles.make("s/1", "keras", unchecked=False)
