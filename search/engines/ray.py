@@ -348,8 +348,9 @@ class RayEngine(Engine):
         demand = Demand()
         while not self._closing.wait(LOOK_EVERY_S):
             with contextlib.suppress(Exception):  # such as a head that does not answer just now
-                demand.show(self._missing_slots, KINDS[self._gpus])
+                # before the demand changes: what it held is free only a moment after it is left
                 self._seen = ray_cluster.alive()
+                demand.show(self._missing_slots, KINDS[self._gpus])
         with contextlib.suppress(Exception):
             demand.show(0, KINDS[self._gpus])
 
