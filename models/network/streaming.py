@@ -267,7 +267,7 @@ class OpenSessions:
         most = int(self._calibration.normal.lengths[-1])
         far = lowest("length", 0.0, 40.0)
         length = int(np.expm1(far + np.log1p(most))) if self._ends and far < 39 else 1 << 62
-        return lowest("surprise", EXPECTED, HIGHEST), max(length, most)
+        return lowest("surprise", EXPECTED, HIGHEST), max(length, most + 1)
 
     def _lowest(self, surprise: float = EXPECTED, length: float = 0.0) -> Floats:
         """The lowest scores that a session may have in the end, `[1, SCORES]`."""

@@ -243,9 +243,14 @@ def test_sessions_that_interleave_get_the_p_values_of_a_batch(
     assert not stream.open
 
 
-def test_a_session_that_goes_on_for_too_long_raises_its_alarm_before_it_ends(judged: Any) -> None:
+def test_a_session_that_goes_on_for_too_long_raises_its_alarm_before_it_ends(
+    judged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = opened(judged)
     likely = int(Network.logits(judged[0], judged[0].first[None])[0, END + 1 :].argmax()) + END + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Calibration, "judge", None)  # what is as long as training is not judged yet
+        assert not stream.read([Event("a", likely, "x")] * int(judged[1].normal.lengths[-1]), 0.0)
     [alarm] = stream.read([Event("a", likely, "x")] * 5_000, 0.0)
     assert alarm.abnormal and alarm.is_open
     [closed] = stream.close_idle(1.0)
