@@ -26,7 +26,7 @@ Indices = NDArray[np.int64]
 #: as surprises fall more gently, so that their highest ones seem odder than they are
 TAIL, MOST_IN_TAIL = 0.05, 16
 #: new sessions that are judged together, and those of calibration that are bits of a row
-ROWS, TOGETHER = 1 << 16, 2_048
+ROWS, TOGETHER = 1 << 16, 1_024
 #: probability with which the highest rate of a promise holds, and that which it is computed with:
 #: it also depends on the calibration how scores are compared, which the beta distribution of the
 #: rate leaves out (in simulations 92 to 94 % were below its 95 %)
@@ -42,46 +42,54 @@ def p_values(calibration: Floats, scores: Floats) -> Floats:
     return np.asarray((1 + at_least) / (len(calibration) + 1))
 
 
-def combined_p_values(calibration: Floats, scores: Floats) -> tuple[Floats, Indices]:
-    """P-values of new sessions by several scores at once, `[n, k]` and `[m, k]` to `[m]`.
+class Combined:
+    """P-values by several scores at once.
 
-    The second result says which score of each is the oddest, `[m]`. A session is as odd as its
-    oddest score. To be compared, a score is -log of the share of the bag that has as much of it.
-    Ranks do not say how far above the others the highest few are, so in the tail, at most the
-    highest 16, it is -log of the tail's share and how far above the tail's beginning, in means of
-    that: the tail of an exponential distribution (excesses over a threshold, Pickands, Annals of
-    Statistics 1975).
+    A session is as odd as its oddest score. To be compared, a score is -log of the share of the bag
+    that has as much of it. Ranks do not say how far above the others the highest few are, so in the
+    tail, at most the highest 16, it is -log of the tail's share and how far above the tail's
+    beginning, in means of that: the tail of an exponential distribution (excesses over a threshold,
+    Pickands, Annals of Statistics 1975).
     """
-    order, rising = np.argsort(calibration, axis=0), np.sort(calibration, axis=0)
-    p, oddest = np.empty(len(scores)), np.empty(len(scores), np.int64)
-    for begin in range(0, len(scores), ROWS):
-        inside = slice(begin, begin + ROWS)
-        distinct, row_of = np.unique(scores[inside], axis=0, return_inverse=True)
-        bags = [_Bags(*one) for one in zip(rising.T, distinct.T, strict=True)]
-        own = np.stack([one.own for one in bags], axis=1)
-        first = [one.first_as_odd(own.max(axis=1)) for one in bags]
-        as_odd = _in_any(order, first)
-        p[inside] = ((1 + as_odd) / (len(calibration) + 1))[row_of]
-        oddest[inside] = own.argmax(axis=1)[row_of]
-    return p, oddest
 
+    def __init__(self, calibration: Floats) -> None:
+        """Sort `[n, k]` scores of calibration, once for all sessions that are judged by them."""
+        self._rising = np.sort(calibration, axis=0)
+        #: of some sessions at a time, by each score: their places in its order, rising, and which
+        #: of them, as bits, are in each end of the order that begins at one, or after all
+        self._ends: list[list[tuple[Indices, NDArray[np.uint64]]]] = []
+        places = np.argsort(np.argsort(calibration, axis=0), axis=0)
+        for begin in range(0, len(places), TOGETHER):
+            some = []
+            for its in places[begin : begin + TOGETHER].T:
+                known = np.sort(its)
+                members = np.zeros((len(known) + 1, TOGETHER), bool)
+                members[:, : len(known)] = its >= np.append(known, len(places))[:, None]
+                some.append((known, np.packbits(members, axis=1).view(np.uint64)))
+            self._ends.append(some)
 
-def _in_any(order: Indices, first: Sequence[Indices]) -> Indices:
-    """How many sessions are in any of some ends of orders, `[m]`; they are bits, some at a time.
+    def p_values(self, scores: Floats) -> tuple[Floats, Indices]:
+        """P-values of new sessions, `[m, k]` to `[m]`, and which score of each is the oddest."""
+        p, oddest = np.empty(len(scores)), np.empty(len(scores), np.int64)
+        for begin in range(0, len(scores), ROWS):
+            inside = slice(begin, begin + ROWS)
+            distinct, row_of = np.unique(scores[inside], axis=0, return_inverse=True)
+            bags = [_Bags(*one) for one in zip(self._rising.T, distinct.T, strict=True)]
+            own = np.stack([one.own for one in bags], axis=1)
+            as_odd = self._in_any([one.first_as_odd(own.max(axis=1)) for one in bags])
+            p[inside] = ((1 + as_odd) / (len(self._rising) + 1))[row_of]
+            oddest[inside] = own.argmax(axis=1)[row_of]
+        return p, oddest
 
-    Each column of `order`, `[n, k]`, names all, and ends begin at places of `first`, k of `[m]`.
-    """
-    places = np.argsort(order, axis=0)
-    found = np.zeros(len(first[0]), np.int64)
-    for begin in range(0, len(order), TOGETHER):
-        united = np.zeros((len(found), TOGETHER // 64), np.uint64)
-        for its, since in zip(places[begin : begin + TOGETHER].T, first, strict=True):
-            known = np.sort(its)
-            members = np.zeros((len(known) + 1, TOGETHER), bool)  # of each end that differs
-            members[:, : len(known)] = its >= np.append(known, len(order))[:, None]
-            united |= np.packbits(members, axis=1).view(np.uint64)[np.searchsorted(known, since)]
-        found += np.bitwise_count(united).sum(axis=1, dtype=np.int64)
-    return found
+    def _in_any(self, first: Sequence[Indices]) -> Indices:
+        """How many of calibration are in any of the ends that begin at k places, each `[m]`."""
+        found = np.zeros(len(first[0]), np.int64)
+        for some in self._ends:
+            united = np.zeros((len(found), TOGETHER // 64), np.uint64)
+            for (known, members), since in zip(some, first, strict=True):
+                united |= members[np.searchsorted(known, since)]
+            found += np.bitwise_count(united).sum(axis=1, dtype=np.int64)
+        return found
 
 
 class _Bags:

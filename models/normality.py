@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.conformal import Floats, Indices, combined_p_values, p_values
+from lstm_sweep.models.conformal import Combined, Floats, Indices, p_values
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.errors import InputError, shown
@@ -239,9 +239,17 @@ class Calibration:
         Of sessions that may go on, which are not `whole`, it is the highest surprise, which does
         not fall when more symbols come.
         """
-        used = slice(0, len(SCORES) if whole else 1)
-        p, oddest = combined_p_values(self.scores[:, used], scores[:, used] - ROUNDING)
+        by = self._of_whole if whole else self._of_open
+        p, oddest = by.p_values(scores[:, : len(SCORES) if whole else 1] - ROUNDING)
         return p, [SCORES[number] for number in oddest]
+
+    @cached_property
+    def _of_whole(self) -> Combined:
+        return Combined(self.scores)
+
+    @cached_property
+    def _of_open(self) -> Combined:
+        return Combined(self.scores[:, :1])
 
     def by_rule(self, scores: Floats) -> dict[str, Floats]:
         """P-values of whole sessions by each of `RULES`."""
@@ -251,7 +259,7 @@ class Calibration:
             if len(used) == 1:
                 found[rule] = p_values(self.scores[:, used[0]], scores[:, used[0]])
             else:
-                found[rule], _ = combined_p_values(self.scores[:, used], scores[:, used])
+                found[rule], _ = Combined(self.scores[:, used]).p_values(scores[:, used])
         return found
 
     def with_more(self, scores: Floats) -> Self:

@@ -252,6 +252,8 @@ class OpenSessions:
         self._free = [*range(len(self._kept))]
         self._ticks: list[list[tuple[Session, Event]]] = []
         self._judged: list[Judgement] = []
+        #: those that were closed since there were too many, still to be judged
+        self._closed: list[Session] = []
         self._far = self._bounds()
 
     def _bounds(self) -> tuple[float, int]:
@@ -289,6 +291,8 @@ class OpenSessions:
             ticks[session.waiting].append((session, event))
             session.waiting += 1
         self._read()
+        self._judge(self._closed, ended=False)
+        self._closed.clear()
         judged, self._judged = self._judged, []
         return judged
 
@@ -297,7 +301,7 @@ class OpenSessions:
             if next(iter(self.open.values())).waiting:
                 self._read()
             self.crowded_out += 1
-            self._close([next(iter(self.open.values()))], ended=False)
+            self._closed.append(self._removed(next(iter(self.open))))
         if not self._free:
             size = len(self._kept)
             more = min(size, self._most - size)
@@ -327,6 +331,7 @@ class OpenSessions:
         self._ngrams[slots] = normal.ngrams_after(self._ngrams[slots], codes)
         nats = (-found[np.arange(len(codes)), codes]).tolist()
         surprise, length = self._far
+        odd = []
         for row, ((session, event), surprised) in enumerate(zip(read, nats, strict=True)):
             code = event.code
             session.waiting = 0
@@ -341,15 +346,19 @@ class OpenSessions:
                 if session.first_unknown is None:
                     session.first_unknown = _place(session.symbols, code, event.text, found[row])
             if (surprised >= surprise or session.symbols >= length) and not session.alarmed:
-                self._judge_open(session)
+                odd.append(session)
+        if odd:
+            self._judge_open(odd)
 
-    def _judge_open(self, session: Session) -> None:
-        far = np.log1p(session.symbols) - np.log1p(int(self._calibration.normal.lengths[-1]))
-        scores = self._lowest(session.worst.nats, max(0.0, float(far)))
-        [p], [by] = self._p(scores, whole=self._ends)
-        if p <= self._rate:
-            session.alarmed = True
-            self._judged.append(Judgement(session, float(p), by, True, is_open=True))
+    def _judge_open(self, sessions: Sequence[Session]) -> None:
+        usual = np.log1p(int(self._calibration.normal.lengths[-1]))
+        far = [max(0.0, float(np.log1p(one.symbols) - usual)) for one in sessions]
+        scores = [self._lowest(one.worst.nats, its) for one, its in zip(sessions, far, strict=True)]
+        p, by = self._p(np.concatenate(scores), whole=self._ends)
+        for session, its, oddest in zip(sessions, p.tolist(), by, strict=True):
+            if its <= self._rate:
+                session.alarmed = True
+                self._judged.append(Judgement(session, its, oddest, True, is_open=True))
 
     def close_idle(self, before: float) -> list[Judgement]:
         """Close sessions without a symbol since then: they have ended."""
@@ -362,11 +371,19 @@ class OpenSessions:
 
     def close(self, sessions: Sequence[Session]) -> list[Judgement]:
         """Close sessions, which have ended."""
-        self._close(sessions, ended=True)
+        self._judge(sessions, ended=True)
+        for one in sessions:
+            self._removed(one.name)
         judged, self._judged = self._judged, []
         return judged
 
-    def _close(self, sessions: Sequence[Session], *, ended: bool) -> None:
+    def _removed(self, name: str) -> Session:
+        session = self.open.pop(name)
+        self._free.append(session.slot)
+        return session
+
+    def _judge(self, sessions: Sequence[Session], *, ended: bool) -> None:
+        """Judge sessions that are closed."""
         for begin in range(0, len(sessions), ROWS):
             some = sessions[begin : begin + ROWS]
             whole = ended and self._ends
@@ -375,8 +392,6 @@ class OpenSessions:
             for one, its, oddest, end in zip(some, p.tolist(), by, ends, strict=True):
                 is_odd = ended and its <= self._rate and not one.alarmed
                 self._judged.append(Judgement(one, its, oddest, is_odd, end, ended))
-                del self.open[one.name]
-                self._free.append(one.slot)
 
     def _scores(
         self, sessions: Sequence[Session], *, whole: bool
@@ -465,6 +480,7 @@ class OpenSessions:
             self._ngrams[begun.slot] = ngrams
             self.open[session.name] = session
         self._judged.clear()
+        self._closed.clear()
 
 
 def _place(place: int, code: int, text: str, found: Floats) -> Place:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models import normality
 from lstm_sweep.models.conformal import (
+    Combined,
     Floats,
     Promise,
-    combined_p_values,
     discoveries,
     nearest,
     p_values,
@@ -45,7 +45,7 @@ BAGS = st.tuples(st.integers(2, 40), st.integers(1, 4)).flatmap(
 def test_of_the_sessions_of_any_bag_no_larger_share_has_a_p_value_than_it_says(
     bag: Floats,
 ) -> None:
-    together = [combined_p_values(np.delete(bag, n, 0), bag[n : n + 1])[0] for n in range(len(bag))]
+    together = [Combined(np.delete(bag, n, 0)).p_values(bag[n : n + 1])[0] for n in range(len(bag))]
     alone = [p_values(np.delete(bag[:, 0], n), bag[n : n + 1, 0]) for n in range(len(bag))]
     for p in (np.concatenate(together), np.concatenate(alone)):
         assert all((p <= value).mean() <= value + 1e-12 for value in p)
@@ -56,7 +56,7 @@ def test_a_session_that_is_odder_by_one_score_or_by_each_has_no_larger_p_value(b
     known, one, more = bag[1:], bag[:1], np.zeros(bag.shape[1])
     for number in range(len(more)):
         more[number] = 0.25
-        (p,), (higher,) = (combined_p_values(known, scores)[0] for scores in (one, one + more))
+        (p,), (higher,) = (Combined(known).p_values(scores)[0] for scores in (one, one + more))
         assert higher <= p
 
 
@@ -65,7 +65,7 @@ def test_one_score_that_is_far_off_is_enough_and_is_named() -> None:
     for number in range(len(SCORES)):
         new = np.full((1, len(SCORES)), 0.7)
         new[0, number] = 30
-        p, oddest = combined_p_values(known, new)
+        p, oddest = Combined(known).p_values(new)
         assert oddest[0] == number and p[0] <= 0.002
 
 
@@ -76,7 +76,7 @@ def test_the_share_of_false_alarms_is_within_the_interval_that_is_stated() -> No
         shared = rng.normal(size=(5_500, 1))  # scores of a session go together
         scores = rng.exponential(size=(5_500, 5)) + np.abs(shared)
         scores[:, 3] = np.floor(scores[:, 3])
-        p, _ = combined_p_values(scores[:500], scores[500:])
+        p, _ = Combined(scores[:500]).p_values(scores[500:])
         shares.append((p <= 0.01).mean())
     assert sum(share <= promise.highest for share in shares) >= 19
     assert 0.006 < np.mean(shares) < 0.014
