@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.decisions import Bools, Decision, Labels
 from lstm_sweep.models.quality import ranked, wilson
-from lstm_sweep.models.scoring import Floats, log_softmax
+from lstm_sweep.models.scoring import Floats, log_softmax, softmax
 
 #: resamplings of the bootstrap; a measure that must do with fewer than `FEWEST` has no interval
 REPLICATES, FEWEST = 1000, 100
@@ -265,7 +265,7 @@ class _Sample:
         predicted: Labels | None = None,
     ) -> Self:
         predicted = logits.argmax(axis=1) if predicted is None else predicted
-        plain, scaled = (np.exp(log_softmax(logits / one)) for one in (1.0, temperature))
+        plain, scaled = (softmax(logits / one) for one in (1.0, temperature))
         losses = (log_losses(logits, labels), log_losses(logits, labels, temperature))
         places = np.arange(len(labels))
         confidences = plain[places, predicted], scaled[places, predicted]
@@ -396,7 +396,7 @@ def decided(
     decision: Decision, logits: NDArray[np.floating], labels: Labels, temperature: float
 ) -> dict[str, Estimate]:
     """`accuracy` and `macro_f1` of what a decision says, by calibrated probabilities."""
-    predicted = decision.classes(np.exp(log_softmax(logits / temperature)))
+    predicted = decision.classes(softmax(logits / temperature))
     sample = _Sample.of(logits, labels, temperature, predicted)
     value = sample.measures(sample.ones, 0)["macro_f1"]
     drawn = sample.bootstrap(rankings=False)["macro_f1"]
@@ -472,7 +472,7 @@ class Evidence:
             measures = Scores.of(others, labels, names, temperature=1.0).measures
             kept = {key: measures[key] for key in ("log_loss", "accuracy", "macro_f1")}
             compared[name] = kept, Compared.of(logits, others, labels)
-        scaled = np.exp(log_softmax(logits / scores.temperature))
+        scaled = softmax(logits / scores.temperature)
         best = decided(Decision.of(scaled, labels), logits, labels, scores.temperature)
         predicted, sure = logits.argmax(axis=1), scaled.max(axis=1)
         places = np.flatnonzero(predicted != labels)
@@ -515,6 +515,6 @@ class Evidence:
             for one in written["wrong"]
         )
         scores = Scores.from_dict(written["scores"])
-        given = written.get("decided", {})  # earlier versions had none
+        given = written.get("decided", {})
         best = {str(name): Estimate.of(one) for name, one in given.items()}
         return cls(str(written["trial"]), scores, baselines, tuple(wrong), best)

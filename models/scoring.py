@@ -19,6 +19,10 @@ def log_softmax(logits: NDArray[np.floating]) -> Floats:
     return shifted
 
 
+def softmax(logits: NDArray[np.floating]) -> Floats:
+    return np.asarray(np.exp(log_softmax(logits)))
+
+
 def score(blocks: Iterable[tuple[Floats, NDArray[np.integer]]]) -> dict[str, float]:
     """Score predictions given as blocks of log-probabilities and true symbols.
 

@@ -26,7 +26,7 @@ from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, cut, is_number, resolved, shown, why_not
 from lstm_sweep.models.network.checkpoint import WEIGHTS
 from lstm_sweep.models.normality import Calibration
-from lstm_sweep.models.scoring import Floats, log_softmax
+from lstm_sweep.models.scoring import Floats, softmax
 from lstm_sweep.models.size import parameters
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Classes:
         return self.calibrated(self.logits)
 
     def calibrated(self, logits: NDArray[np.floating]) -> Floats:
-        return np.exp(log_softmax(logits / self.temperature))
+        return softmax(logits / self.temperature)
 
     @classmethod
     def of(cls, names: tuple[str, ...], temperature: float, logits: Any, labels: Any) -> Self:
