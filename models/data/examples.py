@@ -84,6 +84,7 @@ class Read:
     labels: array[int] = field(default_factory=lambda: array("i"))
     splits: array[int] = field(default_factory=lambda: array("b"))
     #: a hash of its content (none: it follows from its symbols), and of what stays in one split
+    #: (none: each for itself)
     contents: array[int] = field(default_factory=lambda: array("Q"))
     units: array[int] = field(default_factory=lambda: array("Q"))
     #: which row of all that were read it is; none of sessions
@@ -195,7 +196,8 @@ def of_texts(source: Source) -> Read:
         read.add(codes, read.class_of(row.label), -1 if split is None else split)
         read.rows.append(number)
         read.contents.append(_hash(row.text))
-        read.units.append(read.contents[-1] if row.group is None else _hash(row.group))
+        if row.group is not None:
+            read.units.append(_hash(row.group))
     read.flush()
     read.check()
     read.about = "; ".join(filter(None, [read.about, str(noted)]))

@@ -176,7 +176,7 @@ def _beginning(symbols: Iterable[object], alphabet: Alphabet, most: int) -> str:
 def load_labelled(source: Source) -> LabelledCorpus:
     """Load a table, a folder per class, or sessions with a file of labels.
 
-    Splits that are not given are drawn by class. Equal texts, and rows of one group, stay together.
+    Splits that are not given are drawn by class. Rows of one group stay together.
 
     Raises:
         InputError: the data cannot be used; the message names the file and the line.
@@ -510,7 +510,7 @@ def _alike(
 def drawn_splits(source: Source, read: Read) -> NDArray[np.int8]:
     """The split of each sequence, drawn where none is given."""
     splits, labels = np.array(read.splits, np.int8), np.array(read.labels, np.int32)
-    units = np.array(read.units, np.uint64)
+    units = np.array(read.units, np.uint64) if read.units else _apart(read.contents)
     given = sorted({*splits.tolist()})
     if given != [-1] and given[0] != TRAIN:
         raise InputError(f"{read.name}: found no training split, expected one beside the others")
@@ -527,13 +527,21 @@ def drawn_splits(source: Source, read: Read) -> NDArray[np.int8]:
         said = f"splits as given: {found}" + (f"; {drawn} drawn from train" if drawn else "")
     else:
         said = "splits drawn"
-    by = (
-        ", a group in one split" if read.groups else ", equal texts in one" if read.contents else ""
-    )
+    by = ", a group in one split" if read.groups else ""
     read.about += f"; {said}" + (f" by class with seed {source.seed}{by}" if drawn else "")
     if read.groups and given != [-1] and (several := shared(units, splits)):
         read.about += f"; {several:,} groups are in several splits"
     return splits
+
+
+def _apart(contents: Sequence[int]) -> NDArray[np.uint64]:
+    """Contents as keys that differ, also of equal ones, and by no order of different ones."""
+    keys = np.array(contents, np.uint64)
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    number = np.arange(len(keys)) - np.searchsorted(ordered, ordered)
+    keys[order] += number.astype(np.uint64)
+    return keys
 
 
 def shared(keys: NDArray[np.uint64], kinds: NDArray[np.integer]) -> int:

@@ -111,7 +111,7 @@ def test_folders_and_data_sets_of_hugging_face_are_found_without_options(tmp_pat
     found = {
         "a.parquet": (("pos", "neg"), [48, 6, 6], "splits drawn by class"),
         "d": (("pos", "neg"), [53, 7, 60], "54 of 60 test sequences are in train, too"),
-        "plain": (("neg", "pos"), [48, 6, 6], "equal texts in one"),
+        "plain": (("neg", "pos"), [48, 6, 6], "splits drawn by class"),
         "e": (("neg", "pos"), [53, 7, 9], "unsup is left out"),
     }
     for name, (classes, lengths, said) in found.items():
@@ -124,18 +124,26 @@ def test_folders_and_data_sets_of_hugging_face_are_found_without_options(tmp_pat
     assert not looks_labelled(Source(data=str(tmp_path / "text")))
 
 
-def test_rows_of_a_group_and_equal_texts_stay_in_one_split(tmp_path: Path) -> None:
+def test_rows_of_a_group_stay_in_one_split_and_equal_texts_do_if_they_are_the_group(
+    tmp_path: Path,
+) -> None:
     rows = [(label, f"{text}{n % 15}") for n, (label, text) in enumerate([*ROWS, *ROWS])]
     lines = "".join(f"{label}\t{text}\t{n % 12}\n" for n, (label, text) in enumerate(rows))
     data = str(write(tmp_path, {"a.tsv": lines}) / "a.tsv")
-    for group in (None, "2"):
+    for group in ("1", "2"):
         corpus = load_labelled(Source(data=data, label="0", text="1", group=group, symbols="chars"))
         where: dict[str, set[int]] = {}
         for number, split in enumerate(corpus.splits().values()):
             for _, text in texts_of(corpus, split):
-                key = str(rows.index(next(r for r in rows if r[1] == text)) % 12) if group else text
+                key = (
+                    str(rows.index(next(r for r in rows if r[1] == text)) % 12)
+                    if group == "2"
+                    else text
+                )
                 where.setdefault(key, set()).add(number)
         assert {len(splits) for splits in where.values()} == {1}
+    alone = load_labelled(Source(data=data, label="0", text="1", symbols="chars"))
+    assert sizes(alone) == [96, 12, 12] and "test sequences are in train, too" in alone.decided
     # each group has both classes, so the more frequent one has none of its own
     mixed = "".join(f"{'a' if n % 3 else 'b'}\tsome text {n}\t{n // 6}\n" for n in range(240))
     source = Source(data=str(write(tmp_path, {"m.tsv": mixed}) / "m.tsv"), label="0", text="1",
