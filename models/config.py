@@ -241,6 +241,11 @@ class ClassConfig(TrialConfig):
     #: `sqrt` the root of that
     class_weights: str = "none"
 
+    @property
+    def reading(self) -> tuple[int, str]:
+        """What of a sequence it reads, which networks that are averaged have in common."""
+        return self.sequence_length, self.keep
+
     @override
     def to_dict(self) -> dict[str, int | float | str]:
         return {name: getattr(self, name) for name in self.limits}

@@ -11,8 +11,8 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -57,8 +57,9 @@ class Classes:
     #: `<float64>[sequences, classes]`, and the true class of each, `<int64>[sequences]`
     logits: NDArray[np.float64]
     labels: NDArray[np.int64]
-    #: trials of one config whose probabilities are averaged; none: there is one network
-    averaged: tuple[str, ...] = ()
+    #: configs of the trials whose probabilities are averaged, by their IDs; none: there is one
+    #: network
+    averaged: Mapping[str, ClassConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count, sequences = len(self.names), len(self.labels)
@@ -101,8 +102,9 @@ class Classes:
         """All that `from_dict` needs, as plain values."""
         logits = [[float(f"{logit:.6g}") for logit in row] for row in self.logits.tolist()]
         validation = {"labels": self.labels.tolist(), "logits": logits}
+        averaged = {trial: config.to_dict() for trial, config in self.averaged.items()}
         return {
-            "names": [*self.names], "temperature": self.temperature, "averaged": [*self.averaged],
+            "names": [*self.names], "temperature": self.temperature, "averaged": averaged,
             "validation": validation,
         }  # fmt: skip
 
@@ -120,12 +122,13 @@ class Classes:
             logits = np.array(given["logits"], np.float64).reshape(len(labels), -1)
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise InputError(f"validation: {cut(str(error))}, expected labels and logits") from None
-        averaged = values.get("averaged", [])
-        if not isinstance(averaged, list) or len(averaged) > MOST_AVERAGED:
+        averaged = values.get("averaged")
+        if not isinstance(averaged, dict) or len(averaged) > MOST_AVERAGED:
             raise InputError(
-                f"averaged is {shown(averaged)}, expected a list of {MOST_AVERAGED} trials at most"
+                f"averaged is {shown(averaged)}, expected configs of {MOST_AVERAGED} trials at most"
             )
-        return cls(tuple(names), float(temperature), logits, labels, tuple(map(str, averaged)))
+        configs = {trial: ClassConfig.from_dict(config) for trial, config in averaged.items()}
+        return cls(tuple(names), float(temperature), logits, labels, configs)
 
 
 @dataclass(frozen=True)
@@ -141,11 +144,11 @@ class Bundle:
     classes: Classes | None = None
 
     @property
-    def sizes(self) -> tuple[int, int | None, int]:
-        """Of the alphabet, classes if there are some, and networks that are averaged."""
+    def network(self) -> tuple[Sequence[TrialConfig], int, int | None]:
+        """Configs of what is averaged, or the one, and sizes of alphabet and classes, if any."""
         classes = self.classes
-        averaged = len(classes.averaged) if classes else 0
-        return len(self.alphabet), classes.count if classes else None, max(1, averaged)
+        configs = [*classes.averaged.values()] if classes else []
+        return configs or [self.config], len(self.alphabet), classes.count if classes else None
 
 
 @dataclass(frozen=True)
@@ -228,17 +231,20 @@ def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
         calibration, classes = None, None
-        if kind is ClassConfig:
+        if isinstance(config, ClassConfig):
             content = _read_json(folder / CLASSES)
             with _named(CLASSES):
                 classes = Classes.from_dict(content)
+                readings = {one.reading for one in (config, *classes.averaged.values())}
+                if len(readings) > 1:
+                    raise InputError(f"averaged reads {shown(sorted(readings))}, expected the same")
         elif alphabet.ends and (folder / CALIBRATION).exists():
             content = _read_json(folder / CALIBRATION)
             with _named(CALIBRATION):
                 calibration = Calibration.from_dict(content, len(alphabet))
         trial = str(metrics.get("trial", ""))
         bundle = Bundle(trial, config, alphabet, metrics, calibration, classes)
-        check_size(folder / MODEL, config, *bundle.sizes)
+        check_size(folder / MODEL, *bundle.network)
     return folder, bundle
 
 
@@ -265,10 +271,10 @@ def _named(where: str) -> Iterator[None]:
 
 
 def check_size(
-    file: Path, config: TrialConfig, alphabet_size: int, classes: int | None = None, count: int = 1
+    file: Path, configs: Sequence[TrialConfig], alphabet_size: int, classes: int | None = None
 ) -> None:
-    """Refuse a file that is too small for the weights of so many networks of a config."""
-    needed = count * WEIGHT_BYTES * parameters(config, alphabet_size, classes)
+    """Refuse a file that is too small for the weights of the networks of configs."""
+    needed = WEIGHT_BYTES * sum(parameters(one, alphabet_size, classes) for one in configs)
     size = _stored_bytes(file)
     if size < needed:
         raise InputError(
@@ -351,7 +357,7 @@ def predictor(folder: Path, bundle: Bundle) -> Program:
     from lstm_sweep.models.network.program import program_of
 
     backend.run_operations_alone()
-    networks = networks_of(folder / MODEL, bundle.config, *bundle.sizes)
+    networks = networks_of(folder / MODEL, *bundle.network)
     return program_of(networks, bundle.config, seed=0)
 
 
@@ -397,9 +403,9 @@ def _check_finite(file: Path, weights: Sequence[NDArray[Any]]) -> None:
 
 
 def networks_of(
-    file: Path, config: TrialConfig, alphabet_size: int, classes: int | None = None, count: int = 1
+    file: Path, configs: Sequence[TrialConfig], alphabet_size: int, classes: int | None = None
 ) -> Networks:
-    """Networks with the weights of a file; of classes the average of so many.
+    """The networks of a config with the weights of a file; of several, of classes, their average.
 
     They are built from the config, and of the file only weights are read: nothing in it can name
     code.
@@ -407,13 +413,15 @@ def networks_of(
     from lstm_sweep.models.network import classifier, lstm
 
     # nothing is trained, so there are no averages beside the weights
-    config = config.evolve(averaging="off")
-    if isinstance(config, ClassConfig):
-        sizes = alphabet_size, classes or 0
-        members = [classifier.build_classifier(config, *sizes) for _ in range(count)]
+    configs = [one.evolve(averaging="off") for one in configs]
+    if classes is not None:
+        members = [
+            (classifier.build_classifier(one, alphabet_size, classes), one)
+            for one in configs if isinstance(one, ClassConfig)
+        ]  # fmt: skip
         networks = classifier.averaged(members)
     else:
-        networks = lstm.build(config, alphabet_size)
+        networks = lstm.build(configs[0], alphabet_size)
     try:
         _check_weights(file)
         networks.scored.load_weights(file)

@@ -34,16 +34,24 @@ Floats = NDArray[np.float32]
 Value = tuple[str, str, Sequence[object]]
 
 
-def write(model: Any, config: TrialConfig, alphabet: int, folder: Path) -> list[str]:
+def write(model: Any, configs: Sequence[TrialConfig], alphabet: int, folder: Path) -> list[str]:
     """Write the ONNX files of a Keras network to a folder; return their names."""
     import onnx
 
     if (size := sum(array.nbytes for array in model.get_weights())) > MOST_BYTES:
         raise InputError(f"its weights have {size:,} bytes, an ONNX file at most {MOST_BYTES:,}")
     members = [one for one in model.layers if hasattr(one, "get_layer")] or [model]
-    graphs = [_Graph(_arrays(one, config), config, alphabet) for one in members]
+    graphs = [
+        _Graph(_arrays(one, config), config, alphabet)
+        for one, config in zip(members, configs, strict=True)
+    ]
+    config = configs[0]
     if isinstance(config, ClassConfig):
-        made = [graph.of_sequences(config.pooling) for graph in graphs]
+        made = [
+            graph.of_sequences(one.pooling)
+            for graph, one in zip(graphs, configs, strict=True)
+            if isinstance(one, ClassConfig)
+        ]
         onnx.save(_model(_averaged(made) if len(made) > 1 else made[0]), folder / WINDOWS)
         return [WINDOWS]
     onnx.save(_model(graphs[0].of_windows()), folder / WINDOWS)
@@ -305,7 +313,7 @@ def add(
 ) -> dict[str, Measured]:
     """Write the ONNX files of a bundle and compare them; what `check` says, also in its README."""
     try:
-        write(model, content.config, len(content.alphabet), folder)
+        write(model, content.network[0], len(content.alphabet), folder)
     except InputError as error:
         raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
     found = check(model.predict_on_batch, folder, inputs)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.windows import Indices
 
 Codes = NDArray[np.int32]
@@ -40,8 +41,8 @@ class Networks:
     #: the states after the last step. `trained` then takes whether a row goes on,
     #: `<float32>[batch]`, and its steps whose targets count, `<int32>[batch]`, too
     streamed: Any = None
-    #: of classifiers that are averaged, those of each; nothing is trained
-    members: Sequence[Networks] = ()
+    #: of classifiers that are averaged, those of each with its config; nothing is trained
+    members: Sequence[tuple[Networks, TrialConfig]] = ()
 
     @property
     def averages(self) -> list[Any]:

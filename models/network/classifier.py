@@ -85,16 +85,19 @@ def _build(config: ClassConfig, alphabet_size: int, classes: int, dtype: str) ->
     return keras.Model([symbols, lengths], logits, name="classifier")
 
 
-def averaged(members: Sequence[Networks]) -> Networks:
-    """Several classifiers as one, whose logits are those of the mean of their probabilities."""
+def averaged(members: Sequence[tuple[Networks, ClassConfig]]) -> Networks:
+    """Several classifiers as one, whose logits are those of the mean of their probabilities.
+
+    They have the same `ClassConfig.reading`.
+    """
     if len(members) == 1:
-        return members[0]
+        return members[0][0]
     inputs = [
         keras.Input(one.shape[1:], dtype=one.dtype, name=one.name)
-        for one in members[0].scored.inputs
+        for one in members[0][0].scored.inputs
     ]
     logs = []
-    for number, one in enumerate(members, start=1):
+    for number, (one, _) in enumerate(members, start=1):
         one.scored.name = f"classifier_{number}"
         logs.append(ops.log_softmax(one.scored(inputs)))
     logits = ops.logsumexp(ops.stack(logs), axis=0) - math.log(len(logs))

@@ -38,7 +38,7 @@ def program_of(
     (`models/cpu/graph_cache.py`); without one, every graph is traced.
     """
     if networks.members:
-        return AveragedProgram(networks, config, seed)
+        return AveragedProgram(networks, config)
     if not backend.is_tensorflow():
         return StepwiseProgram(networks, config)
     if not backend.own_arithmetic():
@@ -101,9 +101,9 @@ class StepwiseProgram(Program):
 class AveragedProgram(StepwiseProgram):
     """Classifiers whose probabilities are averaged, each computed on its own."""
 
-    def __init__(self, networks: Networks, config: TrialConfig, seed: int) -> None:
+    def __init__(self, networks: Networks, config: TrialConfig) -> None:
         super().__init__(networks, config)
-        self._members = [program_of(one, config, seed) for one in networks.members]
+        self._members = [program_of(*member, seed=0) for member in networks.members]
 
     @override
     def logits(self, *inputs: Codes) -> Float32s:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from lstm_sweep.models.bundle.bundle import MOST_AVERAGED
+from lstm_sweep.models.config import ClassConfig
 from lstm_sweep.models.errors import InputError, check_switch, check_word, path_text
 from lstm_sweep.search.actions.references import RUN_ID, Here, check_sweep_or_trial, existing_store
 from lstm_sweep.search.driver.task import unchecked_reason
@@ -80,8 +80,8 @@ def export(
 ) -> Exported:
     """Write the model of a trial, or of the best one of a sweep, to the new folder `to`.
 
-    Of a sweep over classes it averages the probabilities of all runs of the best config, as far as
-    that lowers the validation loss.
+    Of a sweep over classes it averages the probabilities of its best trials, as far as that lowers
+    the validation loss.
 
     It is loaded by a clean process with plain Keras, and kept only if it predicts the same there.
     `format` is `keras`, or `savedmodel` for a TensorFlow SavedModel or `onnx` for ONNX files beside
@@ -129,15 +129,18 @@ def choose(store: MlflowStore, reference: str) -> TrialRecord:
 
 
 def further_runs(store: MlflowStore, reference: str, best: TrialRecord) -> list[TrialRecord]:
-    """Runs of the config of the best trial, if a sweep was meant whose networks are averaged."""
-    if reference != best.sweep or not task_kind_of_run(best.tags).averages:
+    """Further trials of a sweep, the best first, with which its best network may be averaged."""
+    most = task_kind_of_run(best.tags).averaged
+    if reference != best.sweep or most == 1:
         return []
-    found = [
-        one
-        for one in ranked(reader.trials(store, reference))
-        if (one.config, one.steps) == (best.config, best.steps) and one.has_weights
-    ]
-    return [one for one in found if one.run_id != best.run_id][: MOST_AVERAGED - 1]
+    found = (one for one in ranked(reader.trials(store, reference)) if one.has_weights)
+    return [one for one in found if one.run_id != best.run_id and _alike(one, best)][: most - 1]
+
+
+def _alike(one: TrialRecord, best: TrialRecord) -> bool:
+    """Whether the networks of two trials read the same of a sequence."""
+    configs = one.config, best.config
+    return len({config.reading for config in configs if isinstance(config, ClassConfig)}) == 1
 
 
 def write_bundle(
@@ -152,7 +155,7 @@ def write_bundle(
 ) -> dict[str, Any]:
     """Write the bundle of a trial to folder `to`; return what is to be said of it.
 
-    `others` are further runs of its config, with whose networks it may be averaged.
+    `others` are trials with whose networks it may be averaged.
 
     The test split is scored here and nowhere else. The bundle appears under its name once it is
     checked, or the caller says that it may be `unchecked`. With the name of a registered `model`,
@@ -201,7 +204,7 @@ def register(
     test = written["test_loss"]
     tested = "" if test is None else f", test loss {test:.4f}"
     about = f"lstm-sweep trial {record.id}: loss {loss_text(loss)}{tested}"
-    # what averages runs is a model of their sweep, made anew: with others it would be another
+    # what averages trials is a model of their sweep, made anew: with others it would be another
     averaged = written.get("averaged")
     run_id = record.tags.text(Tag.PARENT) if averaged else record.run_id
     try:

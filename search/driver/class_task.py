@@ -65,6 +65,11 @@ from lstm_sweep.spaces.dimension import Listed
 PARITY_SEQUENCES = 100
 
 
+def _config_of(trial: Trial) -> ClassConfig:
+    assert isinstance(trial.config, ClassConfig)
+    return trial.config
+
+
 def _write(
     records: Sequence[TrialRecord],
     weights: Sequence[Path],
@@ -76,8 +81,7 @@ def _write(
 
     It is the network of the first record, averaged with those of others that make it better.
     """
-    record, config = records[0], records[0].config
-    assert isinstance(config, ClassConfig)
+    record, config = records[0], _config_of(records[0])
     backend_free_of_gpu()
     from lstm_sweep.models import backend
     from lstm_sweep.models.bundle import clean_process, onnx
@@ -90,22 +94,24 @@ def _write(
         networks_of(one, file, len(corpus.alphabet), len(corpus.classes))
         for one, file in zip(records, weights, strict=True)
     ]
-    programs = [program_of(one, config, seed=0) for one in networks]
+    members = [*zip(networks, map(_config_of, records), strict=True)]
+    programs = [(program_of(*member, seed=0), member[1]) for member in members]
     said = [
-        [classifier.class_logits(program, config, split.sequences) for program in programs]
+        [classifier.class_logits(*program, split.sequences) for program in programs]
         for split in (corpus.validation, corpus.test)
     ]
     labels = corpus.validation.labels
     numbers = classes.chosen(said[0], labels)
     validation, test = (classes.averaged([logits[k] for k in numbers]) for logits in said)
-    model = classifier.averaged([networks[k] for k in numbers]).scored
+    model = classifier.averaged([members[k] for k in numbers]).scored
     trials = [records[k].id for k in numbers] if len(numbers) > 1 else []
     val_loss = float(classes.log_losses(validation, labels).mean()) if trials else record.best_loss
     temperature = classes.temperature_of(validation, labels)
     scores = classes.Scores.of(test, corpus.test.labels, corpus.classes, temperature)
     told = {name: scores.measures[name] for name in ("accuracy", "macro_f1")}
     known = Classes.of(corpus.classes, temperature, validation, labels)
-    known = replace(known, averaged=tuple(trials))
+    configs = {records[k].id: members[k][1] for k in numbers} if trials else {}
+    known = replace(known, averaged=configs)
     decision = Decision.of(known.probabilities, known.labels)
     by_decision = {
         split: {
@@ -169,8 +175,7 @@ SHOWN = 300
 
 def _validation_logits(trial: Trial, weights: Path, corpus: LabelledCorpus) -> NDArray[np.float32]:
     """Logits of the validation sequences by the network of a trial, in a process of its own."""
-    config = trial.config
-    assert isinstance(config, ClassConfig)
+    config = _config_of(trial)
     backend_free_of_gpu()
     from lstm_sweep.models import backend
     from lstm_sweep.models.network.classifier import class_logits
@@ -239,7 +244,7 @@ class ClassTask(LstmTask):
     """Labelled sequences; trials are scored on all that are for validation."""
 
     runs: ClassVar[RunKind] = reader.CLASSES
-    averages: ClassVar[bool] = True
+    averaged: ClassVar[int] = bundle.MOST_AVERAGED
 
     corpus: LabelledCorpus
     #: the network with whose embedding and layers trials begin

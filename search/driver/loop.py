@@ -49,7 +49,6 @@ from lstm_sweep.search.values.trial import (
     Message,
     Outcome,
     Paused,
-    Phase,
     Progressed,
     RoundDone,
     Slot,
@@ -474,8 +473,7 @@ class Loop:
         files = self._collect(progress)
         progress = progress.with_end(ended, now)
         again = resume.goes_on(progress, itertools.chain(before.finished, [progress]))
-        among_best = before.is_among_best(progress, before.spec.keep)
-        among_best |= self._joins(progress, before.best)
+        among_best = before.is_among_best(progress, self._most_kept)
         keep = among_best and files is not None and files.weights.exists()
         if among_best and files and not (keep or ended.unfinished or progress.objective.returned):
             why = f"its files could not be had from {progress.slot}"  # a resume brings none back
@@ -509,20 +507,18 @@ class Loop:
             keep_reported(files.weights, len(progress.rounds))
             return files
 
+    @property
+    def _most_kept(self) -> int:
+        """Trials whose weights are kept."""
+        return max(self._state.spec.keep, self.task.averaged)
+
     def _drop_displaced(self) -> None:
         state = self._state
-        best = {one.key for one in state.ranked[: state.spec.keep]}
+        best = {one.key for one in state.ranked[: self._most_kept]}
         for attempt in self._kept - best:
-            joins = self._joins(state.ends.get(attempt[0]), state.best)
-            if attempt[0] not in state.paused and not joins:
+            if attempt[0] not in state.paused:
                 self.journal.drop_weights(attempt)
                 self._kept.discard(attempt)
-
-    def _joins(self, one: Trial | None, best: Trial | None) -> bool:
-        """Whether a trial and the best one are runs that confirm a config, averaged at export."""
-        if not (self.task.averages and one and best and one.ranked_loss is not None):
-            return False
-        return one.config == best.config and Phase.CONFIRM in (one.phase, best.phase)
 
     def _learn(self, progress: Trial) -> None:
         policy = self.policy

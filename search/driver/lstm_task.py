@@ -248,7 +248,7 @@ def networks_of(
     record: Trial, weights: Path, alphabet_size: int, classes: int | None = None
 ) -> Networks:
     """The networks of a trial with weights of a file, in a process that may have Keras."""
-    sizes = as_lstm_config(record.config), alphabet_size, classes
+    sizes = [as_lstm_config(record.config)], alphabet_size, classes
     try:
         bundle.check_size(weights, *sizes)
         return bundle.networks_of(weights, *sizes)

@@ -101,8 +101,8 @@ class Task(ABC):
     runs: ClassVar[RunKind]
     #: whether its trials run code of the user, which may need anything of Keras
     runs_user_code: ClassVar[bool] = False
-    #: whether networks of one config are exported as one
-    averages: ClassVar[bool] = False
+    #: best trials of a sweep whose networks are exported as one, at most
+    averaged: ClassVar[int] = 1
 
     # how one is made
 
@@ -267,7 +267,7 @@ class Task(ABC):
     def bundle_writer(cls, store: Store, record: TrialRecord, *others: TrialRecord) -> WriteBundle:
         """What writes the bundle of a trial's network; refused if its data are others now.
 
-        It is averaged with those of `others`, of the same config, if the kind `averages`.
+        It is averaged with those of `others`, if these are `averaged`.
         """
         raise InputError(f"trial {record.id}: its network cannot be exported, {EXPECTED}")
 

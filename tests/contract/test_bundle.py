@@ -327,7 +327,7 @@ def opened(file: Path) -> onnxruntime.InferenceSession:
 
 def onnx_files(config: TrialConfig, folder: Path) -> tuple[Any, list[str]]:
     network = networks_of(config, ALPHABET, 1).scored
-    return network, writing.write(network, config, ALPHABET, folder)
+    return network, writing.write(network, [config], ALPHABET, folder)
 
 
 @pytest.mark.parametrize(

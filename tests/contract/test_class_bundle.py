@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,15 @@ def known(sequences: int = 300) -> Classes:
     return Classes.of(NAMES, 1.5, logits, labels)
 
 
-def network(config: ClassConfig = CONFIG, alphabet: Alphabet = LETTERS, count: int = 1) -> Any:
+#: how the second network of an average differs
+OTHER = {"layers": 1, "layer_size": 3, "pooling": "max", "direction": "uni"}
+
+
+def network(configs: Sequence[ClassConfig] = (CONFIG,), alphabet: Alphabet = LETTERS) -> Any:
     keras.utils.set_random_seed(3)
+    plain = [one.evolve(averaging="off") for one in configs]
     sizes = len(alphabet), len(NAMES)
-    plain = config.evolve(averaging="off")
-    return averaged([build_classifier(plain, *sizes) for _ in range(count)]).scored
+    return averaged([(build_classifier(one, *sizes), one) for one in plain]).scored
 
 
 def write(
@@ -63,8 +68,9 @@ def write(
     format: str = "keras",
     count: int = 1,
 ) -> tuple[Any, Bundle]:
-    model = network(config, alphabet, count)
-    trials = tuple(f"s/{number}" for number in range(count)) if count > 1 else ()
+    configs = [config, *[config.evolve(**OTHER)] * (count - 1)]
+    model = network(configs, alphabet)
+    trials = {f"s/{number}": one for number, one in enumerate(configs)} if count > 1 else {}
     classes = replace(known(), averaged=trials)
     content = Bundle("s/3", config, alphabet, METRICS, classes=classes)
     bundle.write(model, content, folder, format)
@@ -198,6 +204,11 @@ def rows(**changed: object) -> Change:
     return field("classes.json", "validation", given | changed)
 
 
+def of_members(*configs: ClassConfig) -> Change:
+    members = {f"s/{number}": one.to_dict() for number, one in enumerate(configs)}
+    return field("classes.json", "averaged", members)
+
+
 BAD: list[tuple[str, Change, list[str]]] = [
     ("no classes", without("classes.json"), ["classes.json: No such file"]),
     ("no object", text("classes.json", "[]"), ["classes.json holds a list"]),
@@ -212,8 +223,9 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("a strange label", rows(labels=[0, 3]), ["labels are not all from 0 to 2"]),
     ("enormous", rows(logits=[[1, 2, 1e300], [1, 2, 3]]), ["3 numbers up to 1e+06"]),
     ("ragged", rows(logits=[[1, 2, 3], [1]]), ["validation: ", "labels and logits"]),
-    ("no list", field("classes.json", "averaged", "s/1"), ["averaged is 's/1'", "10 trials"]),
-    ("other networks", field("classes.json", "averaged", ["s/1", "s/2"]), ["weights of the net"]),
+    ("no configs", field("classes.json", "averaged", ["s/1"]), ["averaged is", "10 trials"]),
+    ("other networks", of_members(CONFIG, CONFIG), ["weights of the net"]),
+    ("another part", of_members(CONFIG, CONFIG.evolve(keep="head")), ["reads", "the same"]),
     ("an odd config", field("config.json", "pooling", "sum"), ["pooling is 'sum'"]),
     ("other weights", field("config.json", "pooling", "attention"), ["expected the weights"]),
     ("too large", field("config.json", "layer_size", 16384), ["model.keras has", "at least"]),
@@ -275,7 +287,7 @@ def test_onnx_and_kernels_predict_what_the_networks_do(
     folder, content = bundle.read_any(str(tmp_path / "best"))
     assert isinstance(content, Bundle)
     program = bundle.predictor(folder, content)
-    assert onnx.write(model, config, len(LETTERS), tmp_path / "best") == ["model.onnx"]
+    assert onnx.write(model, content.network[0], len(LETTERS), tmp_path / "best") == ["model.onnx"]
     session = onnxruntime.InferenceSession(
         tmp_path / "best" / "model.onnx", providers=["CPUExecutionProvider"]
     )

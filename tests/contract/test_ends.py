@@ -102,7 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
 
     network = keras.models.load_model(folder / "m.keras")
-    networks = bundle.networks_of(folder / "m.keras", config, len(corpus.alphabet))
+    networks = bundle.networks_of(folder / "m.keras", [config], len(corpus.alphabet))
     program = program_of(networks, config, seed=0)
     calibration = evaluation.calibrate(program, config, corpus)
     content = Bundle("s/3", config, corpus.alphabet, METRICS, calibration)

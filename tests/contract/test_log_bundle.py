@@ -66,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
 
     network = keras.models.load_model(folder / "m.keras")
-    networks = bundle.networks_of(folder / "m.keras", CONFIG, len(corpus.alphabet))
+    networks = bundle.networks_of(folder / "m.keras", [CONFIG], len(corpus.alphabet))
     normal = evaluation.calibrate(program_of(networks, CONFIG, seed=0), CONFIG, corpus)
     content = Bundle("s/3", CONFIG, corpus.alphabet, METRICS, normal)
     bundle.write(network, content, folder / "best", "keras")

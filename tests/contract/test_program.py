@@ -342,7 +342,7 @@ def test_losses_are_those_of_shared_windows_if_targets_are_side_by_side(
     corpus, scoring = load_corpus(Source(data=str(data))), Scoring(100, 0, adjacent)
     path, content = bundles.read(str(folder))
     inference.predictor_of(path, content, seed=0)  # sets the process up
-    networks = bundles.networks_of(path / "model.keras", content.config, len(content.alphabet))
+    networks = bundles.networks_of(path / "model.keras", *content.network)
     program = StepwiseProgram(networks, content.config)
     for split, loss in ((corpus.validation, "val_loss"), (corpus.test, "test_loss")):
         targets = scoring.drawn(split, at_least=10_000 if loss == "test_loss" else 0)

@@ -282,16 +282,16 @@ def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
     assert store.tags(state.run_id)[Tag.STOP_REASON] == "minutes"
 
 
-def test_runs_that_confirm_the_best_config_keep_their_weights_if_they_are_averaged(
+def test_as_many_trials_keep_their_weights_as_are_averaged(
     store: MemoryStore, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CorpusTask, "averages", True)
+    monkeypatch.setattr(CorpusTask, "averaged", 4)
     losses = {number: [2.0 + number / 10] for number in range(6)} | {6: [2.9], 7: [2.8]}
     fields: dict[str, Any] = PLAIN | {"trials": 8, "confirm_configs": 1, "keep": 2}
     sweep_of(store, corpus, ScriptedEngine(losses), tiny_spec(1, **fields)).run()
     records = reader.trials(store, "s")
     assert [one.number for one in records if one.phase is Phase.CONFIRM] == [6, 7]
-    assert {one.number for one in records if one.has_weights} == {0, 1, 6, 7}
+    assert {one.number for one in records if one.has_weights} == {0, 1, 2, 3}
 
 
 class Late:
