@@ -36,7 +36,6 @@ from lstm_sweep.search.engines.ray_agent import (
 from lstm_sweep.search.engines.ray_cluster import (
     KINDS,
     Demand,
-    Faults,
     Node,
     Wanted,
     why_ended,
@@ -63,9 +62,9 @@ class _Place:
     leaving: bool = False
     #: why it gets no agent any more; empty if it does
     refused: str = ""
-    #: of its trials, and of its agents
-    faults: Faults = field(default_factory=Faults)
-    deaths: Faults = field(default_factory=Faults)
+    #: what could not begin there last, and until when nothing else does
+    fault: str = ""
+    out_until: float = 0.0
     #: why no trial begins there, as the sweep knows it; empty if some may
     out: str = ""
     #: whether people know that
@@ -75,9 +74,10 @@ class _Place:
     def stays(self) -> bool:
         return not self.leaving and not self.out
 
-    @property
-    def gets_agents(self) -> bool:
-        return self.stays and not self.refused and not self.deaths.left_out
+    def leave_out(self, why: str) -> None:
+        """Let nothing begin there for a while: else all that wait for a slot are tried at once."""
+        self.fault = f"its node is left out for a while: {why}"
+        self.out_until = time.monotonic() + LEFT_OUT_S
 
     def lost(self) -> SlotLost:
         told, self.told = self.told, True
@@ -115,6 +115,8 @@ class _Running:
 
 #: seconds between two looks at the nodes of the cluster
 LOOK_EVERY_S = 1.0
+#: seconds for which a node is left out where a trial could not begin, or an agent has died early
+LEFT_OUT_S = 30.0
 #: seconds that an agent has to begin; one that has failed later has not failed to begin
 BEGIN_WITHIN_S, LASTED_S = 90.0, 30.0
 #: seconds between two copies of the checkpoint of a trial, and between those of two trials
@@ -312,7 +314,7 @@ class RayEngine(Engine):
         running.began = running.began or isinstance(item, RoundDone | Progressed)
         events: list[tuple[Slot, Event]] = []
         if isinstance(item, Ended) and item.outcome is Outcome.LOST and item.unfinished:
-            member.place.faults.note(item.reason)
+            member.place.leave_out(item.reason)
             events += self._offer(member.place)  # before its end: the next would not begin, either
             item = replace(item, unfinished=not running.began)
         events.append((slot, item))
@@ -330,7 +332,7 @@ class RayEngine(Engine):
         if for_good:
             member.place.refused = reason
         elif time.monotonic() - member.made < LASTED_S:
-            member.place.deaths.note(reason)
+            member.place.leave_out(reason)
         return self._drop(member, reason)
 
     def _drop(self, member: _Member, reason: str) -> list[tuple[Slot, Event]]:
@@ -382,10 +384,11 @@ class RayEngine(Engine):
 
     def _offer(self, place: _Place) -> list[tuple[Slot, Event]]:
         """Let trials begin on a node or not; then its slots are lost once they are free."""
-        out = LEAVING if place.leaving else place.faults.left_out
+        left_out = place.fault if time.monotonic() < place.out_until else ""
+        out = LEAVING if place.leaving else left_out
         if out == place.out:
             return []
-        place.out, place.told = out, not place.leaving and place.faults.again
+        place.out, place.told = out, place.told and not place.leaving
         own = self._slots_on(place)
         free = [slot for slot in own if slot not in self._running]
         here = [slot for slot in free if slot in self.slots]
@@ -398,11 +401,8 @@ class RayEngine(Engine):
         if not self._begun:  # until then, the node that had GPUs may have been a dying one
             self._gpus = any(node.all_gpus for node in nodes.values())
         waited_for = {one.place.id for one in self._members if not one.hello}
-        usable = [
-            node
-            for id, node in nodes.items()
-            if id not in waited_for and self._places[id].gets_agents
-        ]
+        stay = {id for id, place in self._places.items() if place.stays and not place.refused}
+        usable = [node for id, node in nodes.items() if id in stay - waited_for]
         singly = self.quota is not None
         for wanted in ray_cluster.wanted(
             usable, self._missing(), self._per_gpu, gpus=self._gpus, singly=singly

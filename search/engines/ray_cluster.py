@@ -223,44 +223,6 @@ def slots_of(nodes: Iterable[Node]) -> int:
     return gpus or sum(node.all_cpus for node in staying)
 
 
-#: seconds until what has failed is tried again, at least and at most
-AGAIN_S, AGAIN_AT_MOST_S = 2.0, 60.0
-#: seconds without a failure after which the next one is the first again
-FORGOTTEN_AFTER_S = 600.0
-
-
-class Faults:
-    """Counts what has failed on a node: agents, or trials that could not begin or had no room.
-
-    After one, none begins there for a while: else all that wait for a slot would be tried at once.
-    """
-
-    def __init__(self) -> None:
-        self._times = 0
-        self._reason = ""
-        self._last = -math.inf
-
-    def note(self, reason: str) -> None:
-        """Count one; not those that were under way while the node is left out."""
-        if self.left_out:
-            return
-        now = time.monotonic()
-        self._times = 1 if now - self._last > FORGOTTEN_AFTER_S else self._times + 1
-        self._reason, self._last = reason, now
-
-    @property
-    def left_out(self) -> str:
-        """Why no trial begins there now; empty if some may."""
-        delay = min(AGAIN_AT_MOST_S, AGAIN_S * 2.0 ** min(self._times - 1, 99))
-        is_over = time.monotonic() - self._last >= delay
-        return "" if is_over else f"its node is left out for a while: {self._reason}"
-
-    @property
-    def again(self) -> bool:
-        """Whether it was left out shortly before, too."""
-        return self._times > 1
-
-
 #: what Ray says of an actor that has died, with a detail after it, and what that means
 ENDS = {
     "the actor's node was terminated unexpectedly": "its node has died",

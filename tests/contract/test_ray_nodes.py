@@ -109,7 +109,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="class")
 def shared(ray_cluster: RayCluster) -> Iterator[RayEngine]:
-    with RayEngine() as opened:
+    with mock.patch.object(ray, "LEFT_OUT_S", 2.0), RayEngine() as opened:
         yield opened
 
 

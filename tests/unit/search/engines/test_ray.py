@@ -37,8 +37,6 @@ from lstm_sweep.search.engines.ray_agent import (
     write,
 )
 from lstm_sweep.search.engines.ray_cluster import (
-    AGAIN_S,
-    Faults,
     Node,
     Wanted,
     connect,
@@ -116,14 +114,7 @@ class Cluster:
 
 
 @pytest.fixture
-def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    now = SimpleNamespace(s=1000.0)
-    monkeypatch.setattr(ray_cluster, "time", SimpleNamespace(monotonic=lambda: now.s))
-    return now
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, stopped_clock: Any) -> Cluster:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     made = Cluster()
     monkeypatch.setitem(sys.modules, "ray", made)
     monkeypatch.setattr(RayEngine, "_make", lambda engine, wanted: made.make(engine, wanted))
@@ -156,7 +147,7 @@ def heard(engine: RayEngine, stream: Stream, *said: object) -> list[tuple[Slot, 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["left out", "leaves"])
 def test_an_agent_that_begins_on_a_node_that_gets_no_trials_offers_none_before_it_does(
-    engine: RayEngine, cluster: Cluster, stopped_clock: Any, tmp_path: Path, leaves: bool
+    engine: RayEngine, cluster: Cluster, tmp_path: Path, leaves: bool
 ) -> None:
     slot, free = engine.slots
     wanted = engine._members[0].wanted
@@ -173,7 +164,7 @@ def test_an_agent_that_begins_on_a_node_that_gets_no_trials_offers_none_before_i
         heard(engine, cluster.trials[0], ended)
     assert engine.slots == ()
     assert (heard(engine, late, *hello), engine.slots) == ([], ())
-    stopped_clock.s += AGAIN_S
+    engine._members[0].place.out_until = 0.0
     added = [at for at, event in engine.wait(0.0) if event == SlotAdded()]
     assert set(added) == (set() if leaves else {slot, free, *engine._members[1].slots})
 
@@ -484,36 +475,3 @@ def test_slots_are_counted_as_gpus_where_there_are_some_and_on_nodes_that_stay()
     assert slots_of([one, two, leaving]) == 6
     assert slots_of([one, Node("d", "d", 8, 1, all_gpus=2, all_cpus=8)]) == 2
     assert slots_of([]) == 0
-
-
-class Clock:
-    """The time, as a test sets it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """The time."""
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(ray_cluster, "time", clock)
-    return clock
-
-
-def test_a_node_is_left_out_for_a_while_twice_as_long_each_time_up_to_a_limit(
-    clock: Clock,
-) -> None:
-    faults = Faults()
-    assert faults.left_out == ""
-    for delay in (2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 2000):
-        for _ in range(3):  # trials that fail at once count as one
-            faults.note("no room")
-        clock.now += delay - 0.1
-        assert faults.left_out == "its node is left out for a while: no room"
-        assert faults.again is (delay > 2.0)
-        clock.now += 0.1
-        assert faults.left_out == ""
