@@ -41,7 +41,6 @@ from lstm_sweep.search.cli.terminal import (
     DIFFERENT,
     DONE,
     Answer,
-    can_encode,
     open_console,
     plain_json,
     printable,
@@ -159,8 +158,8 @@ def registered_lines(
     yield "ask it, from another terminal, once it says that Uvicorn is running:"
     request = request_of(exported.bundle, exported.example)
     # a backslash escape of the terminal would be another text to a shell
-    ascii_only = not can_encode(sys.stdout.encoding or "utf-8")
-    body = "@request.json" if request is None else json.dumps(request, ensure_ascii=ascii_only)
+    text = plain_json(json.dumps(request, ensure_ascii=False), sys.stdout.encoding)
+    body = "@request.json" if request is None else text
     yield (
         f"  curl http://127.0.0.1:{PORT}/invocations -H 'Content-Type: application/json' "
         f"-d {shlex.quote(body)}"

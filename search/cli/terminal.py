@@ -36,8 +36,6 @@ INTERRUPTED = 130
 #: control characters of a terminal that JSON does not escape
 CONTROL = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-#: marks of the first and the second curve, of both, and the axes: corner, vertical, horizontal
-UNICODE, ASCII = "●○◉└│─", "*o@+|-"
 
 
 @dataclass(frozen=True)
@@ -90,15 +88,6 @@ def say_left_out(sentences: Iterable[str]) -> None:
     """Say on standard error which runs of the store are left out, and why."""
     for sentence in sentences:
         say(f"left out: {sentence}")
-
-
-def can_encode(encoding: str | None) -> bool:
-    """Whether a terminal with this encoding shows more than ASCII."""
-    try:
-        UNICODE.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def printable(text: str) -> str:

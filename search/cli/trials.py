@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
@@ -19,20 +18,11 @@ from lstm_sweep.search.actions.sweeps import SweepTrials, TrialComparison, Trial
 from lstm_sweep.search.cli.launch import SHOWN, result_text, wanted
 from lstm_sweep.search.cli.progress import trials_table
 from lstm_sweep.search.cli.sweeps import status_line, sweeps_table
-from lstm_sweep.search.cli.terminal import (
-    ASCII,
-    UNICODE,
-    Answer,
-    can_encode,
-    csv_text,
-    say_left_out,
-)
+from lstm_sweep.search.cli.terminal import Answer, csv_text, say_left_out
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.documents import loss_text
 from lstm_sweep.search.values.spec import check_name
-
-WIDTH, HEIGHT = 60, 12
 
 
 def trials(arguments: Namespace, actions: Actions) -> Answer:
@@ -79,7 +69,6 @@ def _trial_text(trial: TrialDetails) -> Iterator[Any]:
         epoch = epochs_text(row["epoch"], record.rounds_per_epoch)
         table.add_row(epoch, *(loss_text(row[name]) for name in record.results))
     yield table
-    yield from _curves(trial)
     yield from _details(record)
 
 
@@ -122,7 +111,6 @@ def _comparison(found: TrialComparison) -> Iterator[Any]:
     for name, values in found.differences.items():
         table.add_row(plain(name), *("-" if v is None else plain(v) for v in values))
     yield table if found.differences else "their configs are the same"
-    yield from _curves(found.first, found.second)
     yield plain(found.verdict)
 
 
@@ -148,40 +136,3 @@ def _size_lines(report: SizeReport) -> Iterator[str]:
         yield f"smallest and largest of {report.structures} networks; {passed}"
     if report.refused:
         yield f"a sweep would refuse this: {plain(report.refused)}"
-
-
-def _curves(*trials: TrialDetails) -> Iterator[str]:
-    """A picture of the validation losses of trials, if somebody looks at a terminal."""
-    if not sys.stdout.isatty():
-        return
-    curves = [[(row["epoch"], row.get("val_loss")) for row in trial.by_epoch] for trial in trials]
-    marks = UNICODE if can_encode(sys.stdout.encoding) else ASCII
-    if lines := drawn(curves, marks):
-        names = (f"{marks[n]} {trial.record.id}" for n, trial in enumerate(trials))
-        yield f"validation loss: {', '.join(names)}"
-        yield from lines
-
-
-def drawn(curves: Sequence[Sequence[tuple[float, float | None]]], marks: str) -> list[str]:
-    """Curves, each pairs of an epoch and a loss; nothing if fewer than two have a loss."""
-    known = [[(x, y) for x, y in curve if y is not None] for curve in curves]
-    points = [point for curve in known for point in curve]
-    if len({x for x, _ in points}) < 2:
-        return []
-    first_x, last_x = min(x for x, _ in points), max(x for x, _ in points)
-    low, high = min(y for _, y in points), max(y for _, y in points)
-    cells = [[0] * WIDTH for _ in range(HEIGHT)]
-    for number, curve in enumerate(known):
-        for x, y in curve:
-            column = round((x - first_x) / (last_x - first_x) * (WIDTH - 1))
-            row = round((high - y) / (high - low or 1.0) * (HEIGHT - 1))
-            cells[row][column] |= 1 << number
-    lines = list[str]()
-    for row, marked in enumerate(cells):
-        label = {0: f"{high:.4f}", HEIGHT - 1: f"{low:.4f}"}.get(row, "")
-        text = "".join(" " if not mark else marks[mark - 1] for mark in marked)
-        lines.append(f"{label:>10} {marks[4]}{text}".rstrip())
-    lines.append(f"{'':>10} {marks[3]}{marks[5] * WIDTH}")
-    ends = f"{first_x:g}", f"epoch {last_x:g}"
-    lines.append(f"{'':>12}{ends[0]}{ends[1]:>{WIDTH - len(ends[0])}}")
-    return lines

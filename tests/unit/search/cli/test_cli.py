@@ -32,8 +32,7 @@ from lstm_sweep.search.cli import main, models, serve
 from lstm_sweep.search.cli.launch import result_text
 from lstm_sweep.search.cli.models import finding_line, quality_lines
 from lstm_sweep.search.cli.parsers import COMMANDS, age, build_parser, size
-from lstm_sweep.search.cli.terminal import ASCII, UNICODE, csv_text
-from lstm_sweep.search.cli.trials import HEIGHT, WIDTH, drawn
+from lstm_sweep.search.cli.terminal import csv_text
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.service import supervisor
 from lstm_sweep.search.service.settings import HttpSettings, Role, service_folder
@@ -163,27 +162,6 @@ def test_a_finding_is_a_line_of_quoted_characters_or_event_ids() -> None:
     assert finding_line(finding, is_text=False) == (
         "a.txt, symbol 1,234: 9 (not in the training data) after 1 22; expected 5 (1)"
     )
-
-
-# --- curves ---------------------------------------------------------------------------------------
-
-
-def marks_of(lines: list[str], mark: str) -> list[tuple[int, int]]:
-    """Rows and columns of a mark in a picture, without its axes."""
-    found = [(row, line[12:]) for row, line in enumerate(lines[:HEIGHT])]
-    return [(row, column) for row, text in found for column, c in enumerate(text) if c == mark]
-
-
-def test_a_curve_goes_from_corner_to_corner_with_its_ends_as_labels() -> None:
-    lines = drawn([[(1, 3.5), (2, 2.5), (3, 1.5)]], UNICODE)
-    middle = (round((HEIGHT - 1) / 2), round((WIDTH - 1) / 2))
-    assert marks_of(lines, UNICODE[0]) == [(0, 0), middle, (HEIGHT - 1, WIDTH - 1)]
-    assert lines[0].split()[0] == "3.5000" and lines[HEIGHT - 1].split()[0] == "1.5000"
-    assert lines[-1].split() == ["1", "epoch", "3"]
-    two = drawn([[(1, 2.0), (2, 1.0)], [(1, 2.0), (2, 1.5)]], ASCII)
-    assert "".join(two).isascii() and len(marks_of(two, ASCII[2])) == 1
-    for fewer in ([], [(1, 2.0)], [(1, 2.0), (2, None)]):
-        assert drawn([fewer], ASCII) == []
 
 
 def test_rules_that_are_as_good_as_the_verdict_are_named() -> None:
