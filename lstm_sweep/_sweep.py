@@ -111,6 +111,21 @@ class Sweep:
         """
         return self._actions.report(self.name, _path("to", to)).html
 
+    def export(
+        self,
+        to: PathLike,
+        *,
+        format: str = "keras",
+        unchecked: bool = False,
+        register: str | None = None,
+    ) -> Model:
+        """Write its best network to a new folder, as `Trial.export`; of classes, with others.
+
+        These are its best trials, whose probabilities are averaged as far as that lowers the
+        validation loss.
+        """
+        return _export(self._actions, self.name, to, format, unchecked, register)
+
     def resume(
         self,
         *,
@@ -171,6 +186,17 @@ class Sweep:
         It has to have ended. Versions of registered models stay, with the files of their model.
         """
         return self._actions.delete(self.name).freed.bytes
+
+
+def _export(
+    actions: Actions, reference: str, to: PathLike, format: str, unchecked: bool, model: str | None
+) -> Model:
+    done = actions.export(
+        reference, path_text("to", to), format, unchecked=unchecked, register=model
+    )
+    loaded = load(done.bundle)
+    loaded.version = done.version.version if done.version else None
+    return loaded
 
 
 @dataclass(frozen=True, repr=False)
@@ -271,12 +297,7 @@ class Trial:
                 be registered
             StoreError: the folder is there, but the store has failed before it was registered
         """
-        done = self._actions.export(
-            self.run_id, path_text("to", to), format, unchecked=unchecked, register=register
-        )
-        model = load(done.bundle)
-        model.version = done.version.version if done.version else None
-        return model
+        return _export(self._actions, self.run_id, to, format, unchecked, register)
 
     def rerun(
         self,

@@ -515,6 +515,5 @@ class Evidence:
             for one in written["wrong"]
         )
         scores = Scores.from_dict(written["scores"])
-        given = written.get("decided", {})
-        best = {str(name): Estimate.of(one) for name, one in given.items()}
+        best = {str(name): Estimate.of(one) for name, one in written["decided"].items()}
         return cls(str(written["trial"]), scores, baselines, tuple(wrong), best)

@@ -118,7 +118,7 @@ def test_a_trial_has_a_curve_and_the_sweep_baselines(sweep: ls.Sweep) -> None:
 def model(sweep: ls.Sweep, folder: Path) -> ls.Model:
     """Its best network."""
     with nothing_changed():
-        return sweep.best.export(folder / "best-model", register="words")
+        return sweep.export(folder / "best-model", register="words")
 
 
 def test_a_model_is_exported_and_loaded(model: ls.Model, sweep: ls.Sweep, folder: Path) -> None:
