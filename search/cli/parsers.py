@@ -57,18 +57,14 @@ class Says(argparse.Action):
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments, as the commands do."""
 
-    def __init__(self, *given: Any, **more: Any) -> None:
-        super().__init__(*given, **more)
-        #: options that only `--help-all` shows
-        self.rare = set[argparse.Action]()
-
     def take(self, arguments: Iterable[Argument]) -> None:
         for one in arguments:
             groups = {group.title: group for group in self._action_groups}
             place = groups.get(one.group) or self.add_argument_group(one.group)
-            added = (place if one.group else self).add_argument(*one.names, **one.how)
-            if one.rare:
-                self.rare.add(added)
+            how = {**one.how, "help": argparse.SUPPRESS} if one.rare else one.how
+            (place if one.group else self).add_argument(*one.names, **how)
+        # the help has groups of options before those that many commands have
+        self._action_groups.sort(key=lambda group: group is self._optionals)
 
     def take_commands(self, dest: str, commands: Mapping[str, Command]) -> None:
         added = self.add_subparsers(dest=dest, metavar=dest.upper(), required=True)
@@ -84,19 +80,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
-
-    def format_help(self) -> str:
-        """The help, with groups of options before those that many commands have."""
-        formatter = self._get_formatter()
-        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
-        formatter.add_text(self.description)
-        positionals, options, *groups = self._action_groups
-        for group in (positionals, *groups, options):
-            formatter.start_section(group.title)
-            formatter.add_arguments(one for one in group._group_actions if one not in self.rare)
-            formatter.end_section()
-        formatter.add_text(self.epilog)
-        return formatter.format_help()
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:
@@ -251,7 +234,9 @@ def _options(names: Iterable[str], *, keeps: bool = False, all: bool = False) ->
 
 
 def _all_help(parser: Parser) -> str:
-    parser.rare = set()
+    helps = {one.names: one.how.get("help") for one in COMMANDS[parser.prog.split()[-1]].arguments}
+    for action in parser._actions:
+        action.help = helps.get(tuple(action.option_strings), action.help)
     return parser.format_help()
 
 
