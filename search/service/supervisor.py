@@ -466,14 +466,15 @@ class ClusterSlots:
     def _watch(self) -> None:
         command = [sys.executable, "-P", "-m", COUNT]
         while not self._closed:
-            self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-            )  # fmt: skip
-            with self._child as child:
-                for line in child.stdout or ():
-                    self._said = line.strip()
-                    self._count = int(self._said) if self._said.isdecimal() else self._count
-                    self._known.set()
+            with contextlib.suppress(OSError):  # no process can be started: it is tried again
+                self._child = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+                )  # fmt: skip
+                with self._child as child:
+                    for line in child.stdout or ():
+                        self._said = line.strip()
+                        self._count = int(self._said) if self._said.isdecimal() else self._count
+                        self._known.set()
             self._known.set()
             time.sleep(COUNT_AGAIN_S)

@@ -18,7 +18,7 @@ WRITE = "LSTM_SWEEP_GOLDEN_WRITE"
 VARYING = {
     r"http://127\.0\.0\.1:\d+": "URL",
     r"\b[0-9a-f]{32}\b": "RUN",
-    r"\b[0-9a-f]{16}\b": "DIGEST",
+    r"(?<!\.)\b[0-9a-f]{16}\b": "DIGEST",
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?": "TIME",
     r'("\w*seconds\w*"|"best"|"beaten"|"idle"): [0-9.]+(e-\d+)?': r"\1: N",
     r"\b[0-9.]+(?= s\b)": "N",
