@@ -50,7 +50,8 @@ def seconds(file: Path, count: int) -> float:
     format = LineFormat(header=HEADER, session_by=SESSION_BY, settings=settings)
     begin = time.process_time()
     log = read_log({"all": [file]}, format)
-    log.numbers(log.mined(settings, len(log.lines) * 8 // 10), format)
+    for _ in log.numbers(log.mined(settings, len(log.lines) * 8 // 10), format):
+        pass
     return time.process_time() - begin
 
 

@@ -46,7 +46,7 @@ from lstm_sweep.models.data.source import (
     existing,
     file_groups,
 )
-from lstm_sweep.models.data.spool import BLOCK, Codes, Spool, blocks
+from lstm_sweep.models.data.spool import Codes, Spool, blocks
 from lstm_sweep.models.data.tables import suffix_of
 from lstm_sweep.models.errors import InputError, shown
 
@@ -257,9 +257,8 @@ def _of_lines(source: Source, name: str, groups: Mapping[str, Sequence[Path | Sa
     cuts = _cuts(log.starts, len(log.lines), source.split) if in_time else log.cuts[:2]
     names = symbols_of(log, format, cuts[0], source.templates)
     sequences = Sequences(lines_are_sessions=True, line_starts=[log.starts], file_starts=[0])
-    numbers = log.numbers(names, format)
-    for begin in range(0, len(numbers), BLOCK):
-        sequences.append(numbers[begin : begin + BLOCK])
+    for numbers in log.numbers(names, format):
+        sequences.append(numbers)
     described = _Description(
         name,
         "lines",

@@ -270,9 +270,8 @@ def _mined(source: Source, read: Read, splits: NDArray[np.int8]) -> NDArray[np.i
         map(str, given.symbols) if given
         else symbols_of(log, read.lines, training, source.templates)
     )  # fmt: skip
-    numbers = log.numbers(read.names, read.lines)
-    for begin in range(0, len(numbers), BLOCK):
-        read.sequences.append(numbers[begin : begin + BLOCK])
+    for numbers in log.numbers(read.names, read.lines):
+        read.sequences.append(numbers)
     return splits[order]
 
 

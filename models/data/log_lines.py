@@ -1,8 +1,8 @@
 """Lines of logs: how records and sessions are found in them, and what symbol each record is.
 
-Data are read once. What is kept of a record in memory is its session and the number of its masked
-line; distinct masked lines are in a file. Once it is known which sessions are for training, the
-lines of these are mined, and all are matched.
+Data are read once. What is kept of a record in memory is the number of its masked line; sessions
+and distinct masked lines are in files. Once it is known which sessions are for training, the lines
+of these are mined, and all are matched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing_extensions import override
 from lstm_sweep.models.data.reader import Noted, blocks_of
 from lstm_sweep.models.data.service_log import HEADER, SESSION_BY
 from lstm_sweep.models.data.source import FIELD, SAMPLES, Sample, Source, TooLongError, regex, timer
-from lstm_sweep.models.data.spool import Spool, Texts
+from lstm_sweep.models.data.spool import BLOCK, Spool, Texts, blocks
 from lstm_sweep.models.data.templates import (
     Matcher,
     Miner,
@@ -34,8 +34,8 @@ from lstm_sweep.models.errors import InputError, shown
 
 #: characters of a line that are looked at; more are counted
 LONGEST_LINE = 1 << 14
-#: masked lines that are remembered, at most
-REMEMBERED = 1 << 17
+#: masked lines that are remembered, at most, and characters of each
+REMEMBERED, LONGEST_REMEMBERED = 1 << 17, 1 << 10
 #: seconds of this process for each block of lines, a megabyte, of which sound expressions take a
 #: tenth of one, and those that all blocks may take besides
 BLOCK_SECONDS, SPARE_SECONDS = 1.0, 20.0
@@ -46,6 +46,7 @@ SESSION, SHORTEST_NAME = "<ID>", 4
 UNMATCHED = "<unk>"
 
 Numbers = NDArray[np.int64]
+Places = NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +218,7 @@ class Log:
     noted: Noted
     #: each record in the order in which it was read, if this was asked for, and where it is there
     texts: Texts | None
-    places: Numbers
+    places: Places
 
     def mined(self, settings: TemplateSettings, training: int) -> list[str]:
         """The templates of the first `training` records."""
@@ -234,10 +235,10 @@ class Log:
         found = dict.fromkeys(line for line, _ in zip(self.masked, range(most), strict=False))
         return list(found)
 
-    def numbers(self, symbols: Sequence[str], format: LineFormat) -> NDArray[np.uint32]:
+    def numbers(self, symbols: Sequence[str], format: LineFormat) -> Iterator[NDArray[np.uint32]]:
         """The number of each record's symbol among some; that after the last if it has none.
 
-        `<uint32>[records]`
+        They come in blocks, `<uint32>[records]`.
         """
         number: Callable[[str], int | None]
         if format.symbol_field is None:
@@ -247,7 +248,9 @@ class Log:
             number = {symbol: n for n, symbol in enumerate(symbols)}.get
         none = len(symbols)
         found = (none if (n := number(line)) is None else n for line in self.masked)
-        return np.fromiter(found, np.uint32, len(self.masked))[self.lines]
+        of_line = np.fromiter(found, np.uint32, len(self.masked))
+        for begin in range(0, len(self.lines), BLOCK):
+            yield of_line[self.lines[begin : begin + BLOCK]]
 
 
 def format_of(source: Source) -> LineFormat:
@@ -437,6 +440,8 @@ class _Reading(Records):
             self._texts.extend_last(line)
 
     def _remember(self, masked: str) -> int:
+        if len(masked) > LONGEST_REMEMBERED:
+            return self._masked.append(masked)
         if len(self._number) >= REMEMBERED:
             self._number.clear()
         number = self._number[masked] = self._masked.append(masked)
@@ -447,23 +452,25 @@ class _Reading(Records):
         if not self.counts.records:
             raise InputError(self._why_none())
         lines, keys = self._lines.joined(), self._sessions.joined()
-        order, starts = [], []
+        places, sizes = [], []
         for begin, end in zip((0, *cuts), cuts, strict=False):
             if end > begin:
-                inside, heads = _gathered(keys[begin:end])
-                order.append(inside + begin)
-                starts.append(heads + begin)
-        places = np.concatenate(order)
+                inside, its_sizes = _gathered(keys[begin:end], begin)
+                places.append(inside)
+                sizes.append(its_sizes)
+        order, lengths = np.concatenate(places), np.concatenate(sizes)
+        del places, sizes
+        starts = np.cumsum(lengths) - lengths
         return Log(
-            lines[places],
-            np.concatenate(starts),
-            keys[places[np.concatenate(starts)]].astype(np.int64) - 1,
+            lines[order],
+            starts,
+            keys[order[starts]].astype(np.int64) - 1,
             self._masked,
             cuts,
             self.counts,
             self.noted,
             self._texts,
-            places if self._texts else places[:0],
+            order if self._texts else order[:0],
         )
 
     def _why_none(self) -> str:
@@ -487,18 +494,38 @@ class _Reading(Records):
         return "data: found no lines, expected some"
 
 
-def _gathered(keys: NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
-    """Records session by session, and the first of each session in this order."""
-    by_key = np.argsort(keys, kind="stable")
-    bounds = np.flatnonzero(np.diff(keys[by_key])) + 1
-    begins = np.concatenate([[0], bounds])
-    sizes = np.diff(begins, append=len(keys))
-    by_time = np.argsort(by_key[begins])
-    begins, sizes = begins[by_time], sizes[by_time]
-    starts = np.cumsum(sizes) - sizes
-    places = np.repeat(begins - starts, sizes)
-    places += np.arange(len(keys))
-    return by_key[places], starts
+def _gathered(keys: NDArray[np.uint64], begin: int) -> tuple[Places, Numbers]:
+    """Records, from `begin` on, session by session by their keys, and how many each session has.
+
+    Beside what is returned, memory is for the distinct keys and for a block of records.
+    """
+    known, number = keys[:1], np.zeros(1, np.uint32)  # keys ascending, and their sessions
+    sizes, numbers = np.zeros(1, np.int64), Spool()
+    for block in blocks(keys):
+        values, first, inverse = np.unique(block, return_index=True, return_inverse=True)
+        place = np.searchsorted(known, values)
+        is_new = known.take(place, mode="clip") != values
+        new = np.empty(np.count_nonzero(is_new), np.uint32)
+        new[np.argsort(first[is_new])] = len(known) + np.arange(len(new))
+        known = np.insert(known, place[is_new], values[is_new])
+        number = np.insert(number, place[is_new], new)
+        of_record = number[np.searchsorted(known, values)][inverse]
+        sizes = np.append(sizes, np.zeros(len(new), np.int64))
+        np.add.at(sizes, of_record, 1)
+        numbers.append(of_record)
+    del known, number
+    kind = np.uint32 if begin + len(keys) < 1 << 32 else np.uint64
+    free = np.cumsum(sizes) - sizes
+    found: Places = np.empty(len(keys), kind)
+    for of_record in numbers:
+        order = np.argsort(of_record, kind="stable")
+        ordered = of_record[order]
+        heads = np.flatnonzero(np.diff(ordered, prepend=-1))
+        counts = np.diff(heads, append=len(ordered))
+        found[free[ordered] + np.arange(len(ordered)) - np.repeat(heads, counts)] = begin + order
+        free[ordered[heads]] += counts
+        begin += len(ordered)
+    return found, sizes
 
 
 @contextlib.contextmanager

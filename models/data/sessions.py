@@ -133,7 +133,8 @@ def read_sessions(data: str, alphabet: Alphabet, *, ends: bool = False) -> Sessi
         files = [one.name if one == path else str(one.relative_to(path)) for one in paths]
     if alphabet.lines:
         log = read_log({"all": [sample] if sample else paths}, alphabet.lines, keep_texts=True)
-        sequences.append(log.numbers([str(one) for one in alphabet.symbols], alphabet.lines))
+        for numbers in log.numbers([str(one) for one in alphabet.symbols], alphabet.lines):
+            sequences.append(numbers)
         sequences.line_starts.append(log.starts)
         names = (*alphabet.symbols, UNMATCHED)
         symbols = tuple(names[value] for value in sequences.values)

@@ -20,7 +20,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.cpu.program_types import Codes, Float32s
 from lstm_sweep.models.data.alphabet import END, PREDICTED, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.log_lines import REMEMBERED, Records
+from lstm_sweep.models.data.log_lines import LONGEST_REMEMBERED, REMEMBERED, Records
 from lstm_sweep.models.data.source import TooLongError
 from lstm_sweep.models.data.templates import Matcher
 from lstm_sweep.models.normality import (
@@ -591,5 +591,6 @@ class Lines:
             code = UNKNOWN if number is None else number + len(alphabet.reserved)
         if len(self._codes) >= REMEMBERED:
             self._codes.clear()
-        self._codes[masked] = code
+        if len(masked) <= LONGEST_REMEMBERED:
+            self._codes[masked] = code
         return int(code)

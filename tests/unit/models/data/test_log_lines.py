@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_sweep.models.data import log_lines, service_log
+from lstm_sweep.models.data import log_lines, service_log, spool
 from lstm_sweep.models.data.alphabet import END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.log_lines import LineFormat
@@ -48,7 +48,12 @@ def file_of(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_sessions_that_interleave_are_gathered_in_the_order_of_their_first_lines(log: Path) -> None:
+@pytest.mark.parametrize("block", [7, 1 << 20])
+def test_sessions_that_interleave_are_gathered_in_the_order_of_their_first_lines(
+    block: int, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (spool, log_lines):
+        monkeypatch.setattr(module, "BLOCK", block)
     corpus = service_corpus(log)
     requests: dict[str, int] = {}
     for line in log.read_text().splitlines():
@@ -201,11 +206,12 @@ def test_more_templates_than_there_may_be_are_unknown(tmp_path: Path) -> None:
     assert corpus.train.codes[:3].tolist() == [2, 3, UNKNOWN]
 
 
+@pytest.mark.parametrize("bound", ["REMEMBERED", "LONGEST_REMEMBERED"])
 def test_a_masked_line_that_was_forgotten_is_the_same_symbol(
-    log: Path, monkeypatch: pytest.MonkeyPatch
+    bound: str, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = service_corpus(log)
-    monkeypatch.setattr(log_lines, "REMEMBERED", 3)
+    monkeypatch.setattr(log_lines, bound, 3)
     again = service_corpus(log)
     assert again.alphabet == corpus.alphabet
     assert again.digest == corpus.digest
