@@ -81,7 +81,7 @@ class PredictionSets:
     """Sets of classes that leave out the true one of a share of the sequences, at most.
 
     Split conformal prediction by 1 - p of the true class (Vovk et al., 2005; Sadinle, Lei and
-    Wasserman 2019). The likeliest class is always in its set.
+    Wasserman 2019). The class that is said of a sequence is always in its set.
     """
 
     promise: Promise
@@ -99,10 +99,10 @@ class PredictionSets:
         true = np.take_along_axis(probabilities, labels[:, None].astype(np.int64), axis=1)
         return cls(promise, 1 - true[:, 0])
 
-    def sets(self, probabilities: Floats) -> Bools:
-        """Which classes are in the set of each sequence, `[m, classes]`."""
+    def sets(self, probabilities: Floats, said: Labels) -> Bools:
+        """Which classes are in the set of each sequence, `[m, classes]`; `said` are `[m]`."""
         inside = p_values(self.calibration, 1 - probabilities) > self.promise.rate
-        inside[np.arange(len(inside)), probabilities.argmax(axis=1)] = True
+        inside[np.arange(len(inside)), said] = True
         return np.asarray(inside)
 
     def __str__(self) -> str:

@@ -122,7 +122,7 @@ class Classes:
             logits = np.array(given["logits"], np.float64).reshape(len(labels), -1)
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise InputError(f"validation: {cut(str(error))}, expected labels and logits") from None
-        averaged = values.get("averaged")
+        averaged = values.get("averaged", {})
         if not isinstance(averaged, dict) or len(averaged) > MOST_AVERAGED:
             raise InputError(
                 f"averaged is {shown(averaged)}, expected configs of {MOST_AVERAGED} trials at most"

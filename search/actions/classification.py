@@ -223,7 +223,7 @@ def _classification(
             PROBABILITY: score(*known),
             MACRO_F1: score(*known, by.classes(classes.probabilities)),
         }
-    inside = None if sets is None else sets.sets(probabilities)
+    inside = None if sets is None else sets.sets(probabilities, said)
     told = list[Classified]()
     for number, (name, row) in enumerate(zip(new.names, probabilities, strict=True)):
         best = int(said[number])

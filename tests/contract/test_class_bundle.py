@@ -153,9 +153,10 @@ def test_sets_thresholds_and_labels(place: Path, capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     assert "3 labelled sequences: accuracy " in out and "from a probability of" in out
     # `odd` is rare, and so is said from a lower probability on
-    decided = classified(capsys, *table, "--decide", "macro_f1")
+    decided = classified(capsys, *table, "--decide", "macro_f1", "--error", "0.5")
     by = decided["decision"]
     assert by["macro_f1"]["macro_f1"] > by["probability"]["macro_f1"]
+    assert all(one["class"] in one["set"] for one in decided["sequences"])
     frame = ls.load("best").classify("new.csv", text="said", label="kind", decide="macro_f1")
     assert frame["class"].tolist() == [one["class"] for one in decided["sequences"]]
     assert [one["probability"] for one in decided["sequences"]] == [
