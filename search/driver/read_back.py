@@ -315,7 +315,7 @@ def importance(found: Findings) -> dict[str, float]:
         if one.phase is Phase.CONFIRM or one.ended is None or one.ended.outcome.is_accident:
             continue
         loss = min(math.inf if one.best_loss is None else one.best_loss, worst)
-        row = [axis.place(one.hyperparameters.get(axis.name), 0.0, 1.0) for axis in found.axes]
+        row = [axis.share(one.hyperparameters.get(axis.name)) for axis in found.axes]
         if None not in row and math.isfinite(loss):
             places.append(row)
             losses.append(loss)

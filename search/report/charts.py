@@ -1,4 +1,4 @@
-"""The kinds of charts of a report: bars, curves, dots, and parallel axes."""
+"""The kinds of charts of a report: bars, curves and dots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from markupsafe import Markup
 from lstm_sweep.search.report import svg
 from lstm_sweep.search.report.svg import CHARACTER, LARGEST, WIDTH, Scale, scale, short, within
 from lstm_sweep.search.values.sweep import Confirmed
-from lstm_sweep.search.values.trial import Trial
 
 T = TypeVar("T")
 #: places on x, and losses; a point without a finite one is left out
@@ -406,103 +405,3 @@ def _seeds_row(
     parts += [mark("circle", x(loss), middle, "s0", f"{loss:.4f}") for loss in one.losses]
     first = mark("diamond", x(one.first_loss), middle, "hollow", f"first: {one.first_loss:.4f}")
     return [*parts, first]
-
-
-# --- parallel axes --------------------------------------------------------------------------------
-
-Value = int | float | str
-#: px of an axis with its name, and beside it
-AXIS_ROW, AXIS_SIDE = 52.0, 24.0
-#: trials that are drawn, at most
-MOST = 250
-#: words that are written at an axis, at most
-MOST_WORDS = 12
-#: classes of colour, from the best trials to the worst
-CLASSES = 5
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A hyperparameter: a range of numbers, or words in an order."""
-
-    name: str
-    low: float = 0.0
-    high: float = 1.0
-    log: bool = False
-    words: tuple[str, ...] = ()
-    #: whether its numbers are whole
-    is_whole: bool = False
-    #: the numbers that are written at it; none: round ones
-    marks: tuple[float, ...] = ()
-
-    def place(self, value: Value | None, x0: float, x1: float) -> float | None:
-        """Where a value stands; None for one that is not on the axis."""
-        if self.words:
-            if str(value) not in self.words:
-                return None
-            share = (self.words.index(str(value)) + 0.5) / len(self.words)
-            return x0 + share * (x1 - x0)
-        found = self._scale(x0, x1)
-        if isinstance(value, str) or value is None or not abs(value) <= LARGEST or not found:
-            return None
-        return None if self.log and value <= 0 else found(float(value))
-
-    def ticks(self, x0: float, x1: float) -> list[tuple[str, float]]:
-        """What is written at the axis, and where."""
-        if self.words:
-            each, every = (x1 - x0) / len(self.words), 1 + len(self.words) // MOST_WORDS
-            named = list(enumerate(self.words))[::every]
-            room = each * every - 4
-            return [(svg.fitted(word, room), x0 + (i + 0.5) * each) for i, word in named]
-        if (found := self._scale(x0, x1)) is None:
-            return []
-        ticks = self.marks or found.ticks(TICKS_X)
-        places = [(short(tick), found(tick)) for tick in ticks]
-        return [one for i, one in enumerate(places) if i == 0 or one[1] - places[i - 1][1] > 24]
-
-    def _scale(self, x0: float, x1: float) -> Scale | None:
-        found = scale([self.low, self.high], x0, x1, log=self.log, whole=self.low < self.high)
-        return found and replace(found, whole_ticks=self.is_whole)
-
-
-def parallel(axes: Sequence[Axis], ranked: Sequence[Trial], *, loss_label: str) -> Markup:
-    """A line for each trial, of which the best comes first, through its values.
-
-    The lower its loss, the stronger the line, and on top.
-    """
-    title = f"hyperparameters and {loss_label} of {len(ranked)} trials"
-    losses = [one.best_loss or 0.0 for one in ranked]
-    begin, end = AXIS_SIDE, WIDTH - AXIS_SIDE
-    reach = scale(within(losses), begin, end)
-    if reach is None:
-        return svg.nothing(title)
-    parts = list[Markup]()
-    for rank in reversed(thinned(range(len(ranked)), MOST)):
-        one, loss = ranked[rank], losses[rank]
-        values = [axis.place(one.hyperparameters.get(axis.name), begin, end) for axis in axes]
-        rows = enumerate([*values, reach(loss)])
-        corners = [(x, AXIS_ROW * index + 26) for index, x in rows if x is not None]
-        class_ = f"stroke q{CLASSES * rank // len(ranked)}" + " first" * (rank == 0)
-        parts.append(svg.path(corners, class_, f"{one.id}: {loss:.4f}"))
-    ticks = [(short(tick), reach(tick)) for tick in reach.ticks(TICKS_X)]
-    named = [*((axis.name, axis.ticks(begin, end)) for axis in axes), (loss_label, ticks)]
-    for index, (name, ticks) in enumerate(named):
-        parts += _axis(name, ticks, AXIS_ROW * index + 26)
-    height = AXIS_ROW * len(named) + 6
-    entries = [("q0 first", "circle", f"the best trial of the search, {ranked[0].id}")]
-    if len(ranked) > 1:
-        entries.append(("q0", "circle", "the best fifth of the trials"))
-        entries.append((f"q{CLASSES - 1}", "circle", "the worst fifth"))
-    below, more = legend(entries, height)
-    return svg.picture(height + more, title, *parts, below)
-
-
-def _axis(name: str, ticks: Sequence[tuple[str, float]], y: float) -> list[Markup]:
-    parts = [
-        svg.line(AXIS_SIDE, y, WIDTH - AXIS_SIDE, y, "axis"),
-        svg.text(svg.fitted(name, WIDTH / 2), 4, y - 10, class_="halo strong"),
-    ]
-    for word, x in ticks:
-        parts.append(svg.line(x, y - 3, x, y + 3, "axis"))
-        parts.append(svg.text(word, x, y + 16, anchor="middle", class_="halo"))
-    return parts

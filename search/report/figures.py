@@ -20,18 +20,16 @@ from lstm_sweep.models.quality import VERDICT, OverRates
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
 from lstm_sweep.search.report.charts import (
-    Axis,
     Band,
     Bar,
     Dot,
     bars,
     best_over_time,
     learning_curves,
-    parallel,
     scatter,
     seeds,
 )
-from lstm_sweep.search.report.svg import Figure, Table, duration, short
+from lstm_sweep.search.report.svg import LARGEST, NOTHING, Figure, Table, duration, short
 from lstm_sweep.search.values.sweep import SHARES, Confirmed, Sweep
 from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective, Phase, Trial, shown_name
 
@@ -344,8 +342,8 @@ def coordinates(found: Findings) -> Iterator[Figure]:
     ranges = "; ".join(f"{name} {_range(column)}" for name, column in best)
     yield Figure(
         "Hyperparameters of the good trials",
-        parallel(found.axes, ranked, loss_label=found.objective.name),
-        f"A line is a trial. The best {len(values[:NAMED])} have: {ranges}.",
+        NOTHING,
+        f"The best {len(values[:NAMED])} have: {ranges}.",
         Table(["trial", "loss", *names], cells, note),
     )
 
@@ -498,6 +496,30 @@ class Findings(Sweep):
         return next((one for one in self.trials if one.is_open and one.best_loss == lowest), None)
 
 
+@dataclass(frozen=True)
+class Axis:
+    """A hyperparameter that varies: a range of numbers, or words in an order."""
+
+    name: str
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    words: tuple[str, ...] = ()
+    is_whole: bool = False
+
+    def share(self, value: object) -> float | None:
+        """How far a value is from the low end, at 0, to the high one, at 1; else None."""
+        if self.words:
+            known = str(value) in self.words
+            return (self.words.index(str(value)) + 0.5) / len(self.words) if known else None
+        if not is_number(value) or abs(value) > LARGEST or (self.log and value <= 0):
+            return None
+        low, high, at = self.low, self.high, min(max(float(value), self.low), self.high)
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(at)
+        return (at - low) / ((high - low) or 1.0)
+
+
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a value of a written spec is a finite number, also as a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -512,7 +534,7 @@ def _axis(name: str, written: object, limit: Limit | None) -> Axis | None:
         if all(map(is_number, written)):
             marks = tuple(sorted(map(float, written)))
             log = marks[0] > 0 and limit is not None and limit.ratio
-            return Axis(shown, marks[0], marks[-1], log, is_whole=is_whole, marks=marks)
+            return Axis(shown, marks[0], marks[-1], log, is_whole=is_whole)
         return Axis(shown, words=tuple(dict.fromkeys(map(str, written))))
     if not isinstance(written, dict):
         return None

@@ -16,8 +16,7 @@ from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import class_figures, figures
-from lstm_sweep.search.report.charts import Axis
-from lstm_sweep.search.report.figures import Findings, by_name
+from lstm_sweep.search.report.figures import Axis, Findings, by_name
 from lstm_sweep.search.report.svg import NOT_XML, Table, duration, short
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial
@@ -167,9 +166,11 @@ def _bounds(found: Findings) -> Iterator[Advice]:
     best = best_configs(found)
     for axis in found.axes:
         limit = found.limits.get(axis.name)
-        places = [axis.place(one.hyperparameters.get(axis.name), 0.0, 1.0) for one in best]
+        if axis.words or axis.low >= axis.high:
+            continue
+        places = [axis.share(one.hyperparameters.get(axis.name)) for one in best]
         shares = [place for place in places if place is not None]
-        if axis.words or axis.low >= axis.high or len(shares) < TOUCHING:
+        if len(shares) < TOUCHING:
             continue
         for end, value, away in (
             ("lower", axis.low, shares),

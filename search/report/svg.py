@@ -220,7 +220,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, what it shows in words, and its numbers."""
+    """A picture, or `NOTHING`, what it shows in words, and its numbers."""
 
     title: str
     picture: Markup

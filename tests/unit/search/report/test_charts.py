@@ -13,7 +13,6 @@ from lstm_sweep.models import classes
 from lstm_sweep.models.classes import Evidence
 from lstm_sweep.search.report import class_figures, report_page, svg
 from lstm_sweep.search.report.charts import (
-    Axis,
     Band,
     Bar,
     Dot,
@@ -21,15 +20,12 @@ from lstm_sweep.search.report.charts import (
     bars,
     best_over_time,
     learning_curves,
-    parallel,
     scatter,
     seeds,
 )
 from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.report.svg import CHARACTER, scale
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.values.trial import Trial
-from lstm_sweep.spaces.template.template import TemplateConfig
 from tests.unit.search.report.found import (
     HOSTILE,
     SVG,
@@ -112,37 +108,6 @@ def test_any_seeds_can_be_drawn(losses: tuple[float, ...]) -> None:
     parsed(seeds([row], x_label="loss"))
     parsed(seeds([row, (confirmation(1, 2.0, 0.5), "")], x_label="loss"))
     parsed(seeds([], x_label="loss"))
-
-
-AXES = [
-    Axis("layers", 1, 3, is_whole=True, marks=(1, 2, 3)),
-    Axis("learning_rate", 0.001, 0.1, log=True),
-    Axis("direction", words=("uni", "bi")),
-]
-
-
-def odd(number: int, loss: float, **values: float | str) -> Trial:
-    """A trial of a template with these hyperparameters."""
-    return trial(number, loss, sweep=HOSTILE, config=TemplateConfig(tuple(values.items())))
-
-
-def test_any_trials_can_be_drawn() -> None:
-    trials = [
-        odd(0, 1.0, layers=math.nan, learning_rate=-1, direction=HOSTILE),
-        odd(1, 2.0, layers=99, learning_rate="x"),
-        odd(2, 3.0),
-    ]
-    axes = [
-        *AXES,
-        Axis(HOSTILE, words=(HOSTILE, *map(str, range(5000)))),
-        Axis("same", 1, 1),
-        Axis("nan", math.nan),
-    ]
-    for some in ([], trials, trials[:1], trials[2:]):
-        drawing = parallel(axes, some, loss_label=HOSTILE)
-        parsed(drawing)
-        assert "<script" not in drawing
-    parsed(parallel([], trials, loss_label="loss"))
 
 
 finite = st.floats(min_value=-1e100, max_value=1e100)
