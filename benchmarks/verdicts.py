@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.alone import own_program
 from lstm_sweep.models.bundle.bundle import read
-from lstm_sweep.models.conformal import Promise
+from lstm_sweep.models.conformal import Promise, raised
 from lstm_sweep.models.data.service_log import (
     FAULTS,
     FAULTY,
@@ -70,7 +70,7 @@ def repeated(model: Path, seed: int) -> str:
         drawn = rng.permutation(len(scores))
         known = replace(calibration, scores=scores[drawn[:half]])
         p, _ = known.judge(scores[drawn[half:]], whole=True)
-        shares.append(float((p <= rate).mean()))
+        shares.append(float(raised(p, rate, half, str).mean()))
     within = sum(share <= Promise(rate, half).highest for share in shares)
     return (
         f"--false-alarms {rate:g} by a random half of the sessions of calibration: "

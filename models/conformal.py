@@ -11,8 +11,9 @@ a session: they make p larger.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +33,8 @@ ROWS, TOGETHER = 1 << 16, 1_024
 #: rate leaves out (in simulations 92 to 94 % were below its 95 %)
 CONFIDENCE, COMPUTED = 0.95, 0.975
 
-#: by what share of it a rate of false alarms is exceeded at most, to be one that sessions give
-NEAR = 0.05
+#: what a rate is multiplied by, so that no p-value that is equal to it is above it
+ROUNDED = 1 + 1e-9
 
 
 def p_values(calibration: Floats, scores: Floats) -> Floats:
@@ -149,7 +150,7 @@ class Promise:
     more: str = " (--calibrate PATH)"
 
     def __post_init__(self) -> None:
-        if not self._rank:
+        if needed(self.rate) > self.sessions:
             raise InputError(
                 f"{self.option} is {self.rate:g}: that takes {needed(self.rate):,} {self.of}, "
                 f"found {self.sessions:,} of calibration: expected "
@@ -161,11 +162,6 @@ class Promise:
         return self.of.split()[-1]
 
     @property
-    def _rank(self) -> int:
-        """The largest whole number that is at most this share of all, whatever is rounded."""
-        return math.floor(self.rate * (self.sessions + 1) * (1 + 1e-12))
-
-    @property
     def highest(self) -> float:
         """What the share is at most, with a probability of 95 %, for these sessions.
 
@@ -174,7 +170,8 @@ class Promise:
         """
         from scipy.special import betaincinv
 
-        return float(betaincinv(self._rank, self.sessions + 1 - self._rank, COMPUTED))
+        rank = self.rate * (self.sessions + 1)
+        return float(betaincinv(rank, self.sessions + 1 - rank, COMPUTED))
 
     def __str__(self) -> str:
         return (
@@ -188,13 +185,24 @@ def needed(rate: float) -> int:
     return math.ceil(1 / rate * (1 - 1e-12)) - 1
 
 
-def nearest(rate: float, sessions: int) -> float:
-    """The p-value nearest to a rate that so many sessions give, if it is at most `NEAR` above it.
+def highest_p(rate: float, sessions: int, name: str = "") -> float:
+    """The highest p-value by which a new session raises an alarm, by its name.
 
-    By 990 sessions there is 0.00101 and 0.00202: for 0.002 the lower one is half of the alarms.
+    P-values are whole numbers of 1 / (n + 1). Of those in the step that the rate is in, its share
+    of the step is used, which a hash of the name draws: so the rate is used up, not rounded down,
+    and the same session has the same verdict wherever it is judged (smoothed p-values, Vovk et al.,
+    2005). Without a name it is as high as that of any.
     """
-    given = round(rate * (sessions + 1)) / (sessions + 1)
-    return given if needed(rate) <= sessions and rate < given <= rate * (1 + NEAR) else rate
+    drawn = int.from_bytes(blake2b(name.encode(errors="replace"), digest_size=6).digest())
+    return rate * ROUNDED + (drawn / (1 << 48) if name else 1.0) / (sessions + 1)
+
+
+def raised(p: Floats, rate: float, sessions: int, name: Callable[[int], str]) -> NDArray[np.bool_]:
+    """Which of new sessions raise an alarm, by their p-values, `[m]`, and names by their places."""
+    found = p <= rate * ROUNDED
+    for one in np.flatnonzero(~found & (p < highest_p(rate, sessions))):
+        found[one] = p[one] <= highest_p(rate, sessions, name(int(one)))
+    return found
 
 
 def _percent(share: float) -> str:

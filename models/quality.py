@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.conformal import Floats, Promise, nearest, needed
+from lstm_sweep.models.conformal import Floats, Promise, needed, raised
 from lstm_sweep.models.data.source import told
 from lstm_sweep.models.data.tables import check_once, read_label_list
 from lstm_sweep.models.errors import InputError
@@ -27,8 +27,6 @@ Z = 1.96
 VERDICT = "verdict"
 #: shares of false alarms that are looked at, and the fewest sessions that calibrate a check of them
 RATES, FEWEST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1), 99
-#: what a rate is multiplied by, so that no p-value that is equal to it is above it
-ROUNDED = 1 + 1e-9
 
 #: the two bounds that hold a share with 95 %
 Interval = list[float]
@@ -103,26 +101,31 @@ class OverRates:
 
     @classmethod
     def of(
-        cls, p: Mapping[str, Floats], abnormal: NDArray[np.bool_], calibrating: int, trial: str = ""
+        cls,
+        p: Mapping[str, Floats],
+        abnormal: NDArray[np.bool_],
+        calibrating: int,
+        trial: str = "",
+        name: Callable[[int], str] = str,
     ) -> Self:
         """By p-values of sessions by the verdict and each rule, and which sessions are abnormal."""
         rates = [rate for rate in RATES if needed(rate) <= calibrating]
-        given = [nearest(rate, calibrating) for rate in rates]
+        alarms = {
+            rule: [raised(own, rate, calibrating, name) for rate in rates]
+            for rule, own in p.items()
+        }
 
-        def raised(of: NDArray[np.bool_]) -> dict[str, list[int]]:
-            return {
-                rule: [int((own[of] <= one * ROUNDED).sum()) for one in given]
-                for rule, own in p.items()
-            }
+        def count(of: NDArray[np.bool_]) -> dict[str, list[int]]:
+            return {rule: [int(one[of].sum()) for one in its] for rule, its in alarms.items()}
 
         return cls(
             calibrating,
             int((~abnormal).sum()),
             int(abnormal.sum()),
             rates,
-            [Promise(rate, calibrating).highest for rate in given],
-            raised(~abnormal),
-            raised(abnormal),
+            [Promise(rate, calibrating).highest for rate in rates],
+            count(~abnormal),
+            count(abnormal),
             trial,
         )
 

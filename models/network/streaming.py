@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.conformal import highest_p
 from lstm_sweep.models.cpu.program_types import Codes, Float32s
 from lstm_sweep.models.data.alphabet import END, PREDICTED, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
@@ -240,7 +241,7 @@ class OpenSessions:
     def __init__(
         self, network: Network, calibration: Calibration, rate: float, *, ends: bool, most: int
     ) -> None:
-        """`rate` is the highest p-value of an alarm, and `most` the number of open sessions."""
+        """`rate` is the share of false alarms, and `most` the number of open sessions."""
         self._network, self._calibration = network, calibration
         self._rate, self._ends, self._most = rate, ends, most
         #: by name; the one that was silent for longest is the first
@@ -262,7 +263,7 @@ class OpenSessions:
         def lowest(column: str, low: float, high: float) -> float:
             for _ in range(60):
                 scores = self._lowest(**{column: (middle := (low + high) / 2)})
-                is_odd = self._p(scores, whole=self._ends)[0] <= self._rate
+                is_odd = self._p(scores, whole=self._ends)[0] <= self._highest()
                 low, high = (low, middle) if is_odd[0] else (middle, high)
             return high
 
@@ -275,6 +276,9 @@ class OpenSessions:
         """The lowest scores that a session may have in the end, `[1, SCORES]`."""
         known = {"surprise": max(EXPECTED, surprise), "end": EXPECTED, "length": length}
         return np.array([[known.get(name, 0.0) for name in SCORES]])
+
+    def _highest(self, name: str = "") -> float:
+        return highest_p(self._rate, len(self._calibration), name)
 
     def _p(self, scores: Floats, *, whole: bool) -> tuple[Floats, list[str]]:
         return self._calibration.judge(scores, whole=whole)
@@ -356,7 +360,7 @@ class OpenSessions:
         scores = [self._lowest(one.worst.nats, its) for one, its in zip(sessions, far, strict=True)]
         p, by = self._p(np.concatenate(scores), whole=self._ends)
         for session, its, oddest in zip(sessions, p.tolist(), by, strict=True):
-            if its <= self._rate:
+            if its <= self._highest(session.name):
                 session.alarmed = True
                 self._judged.append(Judgement(session, its, oddest, True, is_open=True))
 
@@ -390,7 +394,7 @@ class OpenSessions:
             scores, ends = self._scores(some, whole=whole)
             p, by = self._p(scores, whole=whole)
             for one, its, oddest, end in zip(some, p.tolist(), by, ends, strict=True):
-                is_odd = ended and its <= self._rate and not one.alarmed
+                is_odd = ended and not one.alarmed and its <= self._highest(one.name)
                 self._judged.append(Judgement(one, its, oddest, is_odd, end, ended))
 
     def _scores(

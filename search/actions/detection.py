@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.conformal import Promise, discoveries, nearest, needed
+from lstm_sweep.models.conformal import Promise, discoveries, needed, raised
 from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, labels_of, read_sessions
 from lstm_sweep.models.errors import InputError, check_kind, check_range, check_switch, shown
 from lstm_sweep.models.normality import Calibration, Normality, count_of
-from lstm_sweep.models.quality import ROUNDED, VERDICT, OverRates, Quality, read_labels
+from lstm_sweep.models.quality import VERDICT, OverRates, Quality, read_labels
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions.inference import predictor_of
 from lstm_sweep.search.process import forkserver
@@ -149,7 +149,7 @@ class Alarms:
             InputError: they are too few.
         """
         if self.false_discoveries is None:
-            return f"false alarms: {Promise(nearest(self.rate, sessions), sessions)}"
+            return f"false alarms: {Promise(self.rate, sessions)}"
         if sessions < needed(self.false_discoveries):
             raise InputError(
                 f"--false-discoveries is {self.false_discoveries:g}: that takes "
@@ -161,10 +161,12 @@ class Alarms:
             f"{sessions:,} sessions"
         )
 
-    def raised(self, p: NDArray[np.float64], calibrating: int) -> NDArray[np.bool_]:
-        """Which of the sessions that are judged together are abnormal, by their p-values."""
+    def raised(
+        self, p: NDArray[np.float64], calibrating: int, name: Callable[[int], str]
+    ) -> NDArray[np.bool_]:
+        """Which sessions that are judged together are abnormal, by their p-values and names."""
         if self.false_discoveries is None:
-            return p <= nearest(self.rate, calibrating) * ROUNDED
+            return raised(p, self.rate, calibrating, name)
         return p <= discoveries(p, self.false_discoveries)
 
 
@@ -451,7 +453,7 @@ def _verdicts(
     scores = calibration.normal.scores(split, surprise, ends=whole)
     p, by = calibration.judge(scores, whole=whole)
     calibrating = len(calibration)
-    odd = np.flatnonzero(alarms.raised(p, calibrating))
+    odd = np.flatnonzero(alarms.raised(p, calibrating, sessions.name))
     odd = odd[np.argsort(p[odd], kind="stable")][:MOST_LISTED]
     numbers: list[int] = odd.tolist()
     ends = split.starts + split.session_lengths
@@ -473,7 +475,10 @@ def _verdicts(
     verdicts = replace(
         promised,
         abnormal=tuple(abnormal),
-        rules={rule: int(alarms.raised(own, calibrating).sum()) for rule, own in by_rule.items()},
+        rules={
+            rule: int(alarms.raised(own, calibrating, sessions.name).sum())
+            for rule, own in by_rule.items()
+        },
         drift=drift(p, calibrating),
     )
     if truth is None:
@@ -484,14 +489,19 @@ def _verdicts(
     def quality(of: NDArray[np.int64]) -> dict[str, Quality]:
         abnormal = truth[of] == 1
         return {
-            rule: Quality.of(own[of], alarms.raised(own, calibrating)[of], abnormal)
+            rule: Quality.of(own[of], alarms.raised(own, calibrating, sessions.name)[of], abnormal)
             for rule, own in ({VERDICT: p} | by_rule).items()
         }
 
     each = {rule: own[labelled] for rule, own in ({VERDICT: p} | by_rule).items()}
     return replace(
         verdicts,
-        over_rates=OverRates.of(each, truth[labelled] == 1, calibrating),
+        over_rates=OverRates.of(
+            each,
+            truth[labelled] == 1,
+            calibrating,
+            name=lambda one: sessions.name(int(labelled[one])),
+        ),
         quality=quality(labelled),
         quality_of_distinct=quality(np.intersect1d(first, labelled)),
         unlabelled=len(truth) - len(labelled),

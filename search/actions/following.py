@@ -18,7 +18,6 @@ import numpy as np
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.conformal import nearest
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.log_lines import Counts
 from lstm_sweep.models.data.reader import ID_DIGITS
@@ -34,7 +33,6 @@ from lstm_sweep.models.network.streaming import (
     Session,
 )
 from lstm_sweep.models.normality import Calibration
-from lstm_sweep.models.quality import ROUNDED
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.actions.detection import Alarms, drift, read_known, reason
 from lstm_sweep.search.process.files import replace_text
@@ -171,8 +169,9 @@ class Follower:
             calibration = _with_more(network, calibration, calibrate, bundle, self._bundle)
         self._promise = alarms.promise(len(calibration))
         self._calibration, self._ends = calibration, ends
-        rate = nearest(alarms.rate, len(calibration)) * ROUNDED
-        self._open = OpenSessions(network, calibration, rate, ends=ends, most=how.open_sessions)
+        self._open = OpenSessions(
+            network, calibration, alarms.rate, ends=ends, most=how.open_sessions
+        )
         self._digest = _digest(folder)
         self._where = "-" if isinstance(follows, int) else str(Path(follows).absolute())
         self._lines: Lines | Ids
