@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime
 from functools import partial
-from http import HTTPStatus
 from importlib.metadata import version
 from os.path import realpath
 from typing import Annotated, Any
@@ -49,26 +48,13 @@ VERSION = version("lstm-sweep")
 endpoint, corpus_endpoint = Endpoints("service", prefix=""), Endpoints("corpora")
 API_PARTS = (sweeps.endpoint, trials.endpoint, corpus_endpoint, endpoint)
 ROUTERS = (*(part.router for part in API_PARTS), pages.router)
-#: what any request may be refused by
-ALWAYS = {
-    421: "the request is for a host name that is not this service's",
-    500: "something unexpected has happened",
-}
-WITH_LOGIN = {
-    401: "the login is missing or not known",
-    429: "the service has too much to do for this user",
-    503: "the store does not answer, or the service ends; ask again later",
-}
-WITH_BODY = {400: "the body cannot be read", 413: "the body is too large"}
-FORBIDDEN = "the user may not do this, or the request comes from a page of another site"
-CHECKED = "what is given is not as described; the sentence says what was expected"
-NOT_READY = {503: "it takes no sweeps just now; the log of the service says why"}
 PLAIN = {"content": {"text/plain": TEXT}}
-UNKNOWN = {401: "the token is not known"}
+REFUSED = "it is refused: `detail` says what was expected"
 ABOUT = """\
 Queues sweeps of lstm-sweep, runs them, and hands out their models.
 
-Refusals are problem documents (RFC 9457) whose `detail` is the sentence of the command line.
+Refusals are problem documents (RFC 9457), the default response of each request; `detail` is the
+sentence of the command line.
 """
 
 
@@ -111,7 +97,7 @@ async def _leave_to_guard(request: Request, error: Exception) -> Response:
 
 
 def _completed(found: dict[str, Any]) -> dict[str, Any]:
-    """The description of an app in which each endpoint has all its statuses."""
+    """The description of an app in which each endpoint has its refusals and its logins."""
     components = found.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
@@ -121,33 +107,14 @@ def _completed(found: dict[str, Any]) -> dict[str, Any]:
         "token": {"type": "http", "scheme": "bearer", "description": "of `lstm-sweep token add`"},
         "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
     }
+    problem = {MEDIA: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
     for path, methods in found["paths"].items():
-        for method, described in methods.items():
-            _complete(path, method.upper(), described)
+        for described in methods.values():
+            described["responses"].pop("422", None)  # FastAPI's own
+            described["responses"]["default"] = {"description": REFUSED, "content": problem}
+            if path not in OPEN:
+                described["security"] = [{"token": []}, {"cookie": []}, {}]
     return found
-
-
-def _complete(path: str, method: str, described: dict[str, Any]) -> None:
-    """Add to an operation what any request may be refused by, and its logins."""
-    statuses = dict(ALWAYS)
-    has_login = path not in OPEN
-    if has_login:
-        statuses |= WITH_LOGIN
-        described["security"] = [{"token": []}, {"cookie": []}, {}]
-    if method != "GET":
-        statuses |= WITH_BODY | {403: FORBIDDEN}
-    responses = described["responses"]
-    if described.get("parameters") or described.get("requestBody"):
-        statuses[422] = CHECKED
-    if responses.get("422", {}).get("description") == "Validation Error":  # FastAPI's own
-        del responses["422"]
-    for status, text in statuses.items():
-        own = responses.get(str(status), {}).get("description")
-        responses[str(status)] = {"description": f"{own}; or {text}" if own else text}
-    for status, response in responses.items():
-        if status.isdecimal() and int(status) >= HTTPStatus.BAD_REQUEST:
-            schema = {"$ref": "#/components/schemas/ProblemDocument"}
-            response["content"] = {MEDIA: {"schema": schema}}
 
 
 @endpoint(f"GET {API}/health", "Is it there?", schemas.Health)
@@ -156,9 +123,9 @@ async def health() -> Response:
     return answers.document({"status": "ok", "version": VERSION})
 
 
-@endpoint(f"GET {API}/ready", "Does it take sweeps?", schemas.Ready, NOT_READY)
+@endpoint(f"GET {API}/ready", "Does it take sweeps?", schemas.Ready)
 async def ready(request: Request, site: TheSite) -> Response:
-    """The service takes sweeps, and its store answers; without a login, so it names nothing."""
+    """The service takes sweeps, and its store answers, or else 503; asked without a login."""
 
     def ask() -> dict[str, Any]:
         if site.service.ready():
@@ -198,7 +165,7 @@ async def metrics(site: TheSite) -> Response:
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@endpoint(f"POST {API}/session", "Log a browser in", refused=UNKNOWN, status=204)
+@endpoint(f"POST {API}/session", "Log a browser in", status=204)
 async def begin_session(body: TokenSubmission, request: Request, site: TheSite) -> Response:
     """Begin a session: its cookie, in place of the token, is for pages of this service alone."""
     return site.login.enter(Response(status_code=204), request, body.token)
@@ -227,19 +194,10 @@ Name = Annotated[
     str,
     Query(min_length=1, max_length=LONGEST_CORPUS, description="name of the file or folder"),
 ]
-#: refusals: when, by status
-NO_CORPUS = {404: "there is no such corpus"}
-TOO_MUCH = {413: "it is too large", 507: "the disk is full, or too much was uploaded"}
-SENDING = TOO_MUCH | {
-    408: "it does not come, or takes too long",
-    409: "what has come has another ID",
-    415: "the body has another type",
-    429: "too many corpora are sent just now",
-}
 BODY = {"schema": {"type": "string", "format": "binary"}}
 
 
-@corpus_endpoint("POST /corpora", "Announce a corpus", schemas.CorpusAnnounced, TOO_MUCH)
+@corpus_endpoint("POST /corpora", "Announce a corpus", schemas.CorpusAnnounced)
 async def announce(body: CorpusAnnouncement, site: TheSite) -> Response:
     """Whether a corpus is there; if it is not, whether it may be sent and has room."""
     ask = partial(site.uploads.announce, body.id, body.name, body.bytes)
@@ -251,7 +209,6 @@ async def announce(body: CorpusAnnouncement, site: TheSite) -> Response:
     "PUT /corpora/{corpus}",
     "Send a corpus",
     schemas.CORPUS,
-    SENDING,
     status=201,
     openapi_extra={"requestBody": {"required": True, "content": {OCTETS: BODY, TAR: BODY}}},
 )
@@ -289,17 +246,14 @@ async def corpora(site: TheSite) -> Response:
     return answers.document({"corpora": found})
 
 
-@corpus_endpoint("GET /corpora/{corpus}", "Show a corpus", schemas.CORPUS, NO_CORPUS)
+@corpus_endpoint("GET /corpora/{corpus}", "Show a corpus", schemas.CORPUS)
 async def corpus_shown(corpus: CorpusId, site: TheSite) -> Response:
     """One corpus."""
     found = await site.answers.read(partial(site.uploads.corpus, corpus))
     return answers.document(found)
 
 
-NEEDED = NO_CORPUS | {403: "somebody else has sent it", 409: "a sweep or a rerun needs it"}
-
-
-@corpus_endpoint("DELETE /corpora/{corpus}", "Delete a corpus", refused=NEEDED, status=204)
+@corpus_endpoint("DELETE /corpora/{corpus}", "Delete a corpus", status=204)
 async def delete_corpus(corpus: CorpusId, site: TheSite, user: TheUser) -> Response:
     """Delete a corpus of the user's own that no sweep or rerun needs which waits or runs."""
 

@@ -276,17 +276,14 @@ class Endpoints:
         place: str,
         summary: str,
         model: Any = None,
-        refused: Mapping[int, str] | None = None,
         *,
         status: int = 200,
         described: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Callable[[Handler], Handler]:
-        """An endpoint at a method and a path; `refused` says when by status."""
         method, _, path = place.partition(" ")
         answer = {"model": model} if model else {}
         responses: dict[int | str, dict[str, Any]] = {status: answer | dict(described or {})}
-        responses |= {code: {"description": when} for code, when in (refused or {}).items()}
         return self.router.api_route(
             path, methods=[method], summary=summary, status_code=status, responses=responses, **more
         )

@@ -206,15 +206,10 @@ def lines_of(described: Any) -> Iterator[str]:
                 yield f"  {given['in']} {given['name']}{must}: {schema(given['schema'])}"
             for kind, body in operation.get("requestBody", {}).get("content", {}).items():
                 yield f"  body {kind}: {schema(body.get('schema', {}))}"
-            refused = []
             for code, answer in operation["responses"].items():
                 kinds = answer.get("content", {})
-                if "application/problem+json" in kinds:
-                    refused.append(code)
-                    continue
                 texts = [f"{kind} {schema(body.get('schema', {}))}" for kind, body in kinds.items()]
                 yield f"  {code}: {', '.join(texts)}"
-            yield f"  problems: {', '.join(sorted(refused))}"
     for name, one in described["components"]["schemas"].items():
         yield f"{name}: {schema({key: one[key] for key in one if key != 'properties'})}"
         for name, value in one.get("properties", {}).items():

@@ -55,17 +55,6 @@ from lstm_sweep.search.store.tags import Tags
 endpoint = Endpoints("sweeps")
 Item = TypeVar("Item")
 
-#: refusals: when, by status
-NONE = {404: "there is no such sweep"}
-CODE = {403: "templates are not allowed"}
-RESUMED = {
-    404: "there is no such sweep, or no such corpus",
-    409: "it runs, has nothing to do, or began with another spec",
-}
-IN_USE = NONE | {409: "it runs, waits, or cannot be read"}
-NO_CORPUS = {404: "there is no such corpus"}
-UNREAD, ENDED = NONE | {409: "it cannot be read"}, NONE | {409: "it has ended"}
-NEW = {404: "there is no such corpus", 409: "a sweep has this name"}
 Key = Annotated[
     str | None,
     Header(
@@ -99,7 +88,7 @@ async def changed(site: Site, user: User, sweep: str, call: Callable[[], Item]) 
     return await site.answers.change(change, sweep)
 
 
-@endpoint("POST /sweeps", "Queue a sweep", schemas.STATUS, NEW, status=201, described=LOCATION)
+@endpoint("POST /sweeps", "Queue a sweep", schemas.STATUS, status=201, described=LOCATION)
 async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key = None) -> Response:
     """Queue a sweep with the fields of `SWEEP.yaml`; it runs once slots are free."""
 
@@ -135,13 +124,13 @@ async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page
     return await site.answers.reply(request, ("queue", limit, page), ask)
 
 
-@endpoint("GET /sweeps/{sweep}", "Show the state of a sweep", schemas.STATUS, UNREAD)
+@endpoint("GET /sweeps/{sweep}", "Show the state of a sweep", schemas.STATUS)
 async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The state of a sweep, and why it is in it."""
     return await site.answers.reply(request, ("status", sweep), partial(status_of, site, sweep))
 
 
-@endpoint("GET /sweeps/{sweep}/result", "Show the result of a sweep", schemas.RESULT, UNREAD)
+@endpoint("GET /sweeps/{sweep}/result", "Show the result of a sweep", schemas.RESULT)
 async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
 
@@ -151,7 +140,7 @@ async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
     return await site.answers.reply(request, ("result", sweep), ask)
 
 
-@endpoint("PATCH /sweeps/{sweep}", "Reprioritise a sweep", schemas.QUEUED, ENDED)
+@endpoint("PATCH /sweeps/{sweep}", "Reprioritise a sweep", schemas.QUEUED)
 async def prioritise(
     sweep: SweepName, body: Priority, site: TheSite, user: TheUser, request: Request
 ) -> Response:
@@ -164,7 +153,7 @@ async def prioritise(
     return answers.document(site.names.told(await changed(site, user, sweep, call)))
 
 
-@endpoint("POST /sweeps/{sweep}/pause", "Pause a sweep", schemas.PAUSED, ENDED)
+@endpoint("POST /sweeps/{sweep}/pause", "Pause a sweep", schemas.PAUSED)
 async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     """Let a sweep wait, its trials checkpointed, until it is resumed."""
 
@@ -174,7 +163,7 @@ async def pause(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     return answers.document(await changed(site, user, sweep, call))
 
 
-@endpoint("POST /sweeps/{sweep}/resume", "Resume a sweep", schemas.STATUS, CODE | RESUMED)
+@endpoint("POST /sweeps/{sweep}/resume", "Resume a sweep", schemas.STATUS)
 async def resume(
     sweep: SweepName, site: TheSite, user: TheUser, request: Request, body: Changes | None = None
 ) -> Response:
@@ -206,7 +195,7 @@ def _changes(site: Site, sweep: str, changes: dict[str, Any]) -> Mapping[str, An
     return changes
 
 
-@endpoint("POST /sweeps/{sweep}/stop", "Stop a sweep", schemas.STOPPED, UNREAD)
+@endpoint("POST /sweeps/{sweep}/stop", "Stop a sweep", schemas.STOPPED)
 async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
     """End a sweep, and wait until it has ended; `resume` goes on with it."""
     stopped = await changed(site, user, sweep, partial(site.service.stop, sweep))
@@ -216,7 +205,7 @@ async def stop(sweep: SweepName, site: TheSite, user: TheUser) -> Response:
 OnlySaid = Annotated[bool, Query(description="only say what would be deleted")]
 
 
-@endpoint("DELETE /sweeps/{sweep}", "Delete a sweep", schemas.DELETED, IN_USE)
+@endpoint("DELETE /sweeps/{sweep}", "Delete a sweep", schemas.DELETED)
 async def delete(
     sweep: SweepName, site: TheSite, user: TheUser, dry_run: OnlySaid = False
 ) -> Response:
@@ -246,7 +235,7 @@ async def prune(body: PruneSubmission, site: TheSite, user: TheUser, request: Re
     return answers.document(await site.answers.change(call))
 
 
-@endpoint("POST /sizes", "Ask the size rule about networks", schemas.SIZES, NO_CORPUS)
+@endpoint("POST /sizes", "Ask the size rule about networks", schemas.SIZES)
 async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     """Sizes of the networks of a space, compared with the size rule on the data."""
     fields = body.given()
@@ -254,7 +243,7 @@ async def sizes(body: Networks, request: Request, site: TheSite) -> Response:
     return answers.document(found)
 
 
-@endpoint("POST /dry-runs", "Say what a sweep would do", schemas.DRY_RUN, NEW | CODE)
+@endpoint("POST /dry-runs", "Say what a sweep would do", schemas.DRY_RUN)
 async def dry_run(body: SweepSubmission, site: TheSite) -> Response:
     """What a sweep with the fields of `SWEEP.yaml` would do; nothing is trained, or queued."""
     fields = body.sent()
@@ -289,7 +278,6 @@ REPORT = {
 @endpoint(
     "GET /sweeps/{sweep}/report",
     "Show the report of a sweep",
-    refused=UNREAD,
     described=REPORT,
     response_class=Response,
 )
@@ -334,11 +322,11 @@ resumed, at which browsers stop to connect again.
 @endpoint(
     "GET /sweeps/{sweep}/events",
     "Listen to a sweep",
-    refused=UNREAD
-    | {204: "the sweep has ended, and the client knows it"}
-    | {429: "the user has too many streams open"},
     described={"description": "events", "content": {MEDIA: TEXT}},
     description=ABOUT,
+    openapi_extra={
+        "responses": {"204": {"description": "the sweep has ended, as the client knows"}}
+    },
     response_class=StreamingResponse,
 )
 async def events(

@@ -55,24 +55,10 @@ from lstm_sweep.search.values.spec import ENGINES, NAME
 
 endpoint = Endpoints("trials")
 
-TEMPLATE = {
-    403: "templates are not allowed",
-    404: "there is no such trial, or no such corpus",
-}
-NONE = {404: "there is no such trial", 409: "it cannot be read"}
-UNREAD = NONE | {404: "there is no such sweep"}
 SIDE_BY_SIDE = "Show two trials, or the best ones of sweeps, side by side"
-ACCEPTED = schemas.RERUN, NONE | TEMPLATE
-MAKING = {
-    404: "there is no such sweep or trial",
-    409: "it cannot be read",
-    413: "it is too large",
-    429: "another export of the user is made, or waits",
-    507: "the disk is full",
-}
 
 
-@endpoint("GET /sweeps/{sweep}/trials", "List the trials of a sweep", schemas.TrialList, UNREAD)
+@endpoint("GET /sweeps/{sweep}/trials", "List the trials of a sweep", schemas.TrialList)
 async def trials(
     sweep: SweepName, request: Request, site: TheSite, limit: Limit = ROWS, page: Page = ""
 ) -> Response:
@@ -113,20 +99,20 @@ MODELS = (
 
 
 def each(
-    places: Sequence[Any], method: str, path: str, summary: str, *described: Any, **more: Any
+    places: Sequence[Any], method: str, path: str, summary: str, model: Any = None, **more: Any
 ) -> Callable[[Handler], Handler]:
     """An endpoint for each way to name something, which it gets as its `TheReference`."""
 
     def add(handler: Handler) -> Handler:
         for place, check, *said in places:
             named = f"{method} {place}{path}", summary.format(*said)
-            endpoint(*named, *described, dependencies=[Depends(check)], **more)(handler)
+            endpoint(*named, model, dependencies=[Depends(check)], **more)(handler)
         return handler
 
     return add
 
 
-@each(TRIALS, "GET", "", "Show {}", schemas.TrialShown, NONE)
+@each(TRIALS, "GET", "", "Show {}", schemas.TrialShown)
 async def show(reference: TheReference, request: Request, site: TheSite) -> Response:
     """One trial, round by round; a rerun is found by its run."""
     ask = partial(Local(site.store).show, reference)
@@ -143,7 +129,7 @@ Reference = Annotated[
 ]
 
 
-@endpoint("GET /compare", SIDE_BY_SIDE, schemas.COMPARED, NONE)
+@endpoint("GET /compare", SIDE_BY_SIDE, schemas.COMPARED)
 async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
     """What differs in their configs and curves, and which one is better."""
 
@@ -155,7 +141,7 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
     return await site.answers.reply(request, ("compare", first, other), ask)
 
 
-@each(TRIALS, "POST", "/reruns", "Train {} again", *ACCEPTED, status=202, described=LOCATION)
+@each(TRIALS, "POST", "/reruns", "Train {} again", schemas.RERUN, status=202, described=LOCATION)
 async def rerun(
     reference: TheReference, site: TheSite, user: TheUser, body: RerunSubmission | None = None
 ) -> Response:
@@ -201,7 +187,7 @@ RerunId = Annotated[
 ]
 
 
-@endpoint("GET /reruns/{rerun}", "Show a rerun", schemas.RERUN, {404: "there is no such rerun"})
+@endpoint("GET /reruns/{rerun}", "Show a rerun", schemas.RERUN)
 async def rerun_shown(rerun: RerunId, site: TheSite) -> Response:
     """Whether a rerun has ended, and what it has found."""
     found = await site.answers.read(partial(site.service.rerun_status, rerun))
@@ -218,7 +204,6 @@ Format = Annotated[
     Query(description="with a TensorFlow SavedModel, or with ONNX files, beside the model"),
 ]
 Unchecked = Annotated[bool, Query(description="also a template's network that cannot be checked")]
-NOT_MADE = NONE | {404: "there is no such sweep or trial, or its bundle was not made"}
 BUNDLE = {
     "description": "the bundle",
     "content": {ZIP: {"schema": {"type": "string", "format": "binary"}}},
@@ -232,8 +217,6 @@ BUNDLE = {
     "GET",
     "/export",
     "Fetch the bundle of {}",
-    None,
-    NOT_MADE,
     described=BUNDLE,
     response_class=FileResponse,
 )
@@ -253,7 +236,7 @@ async def found_bundle(
     return FileResponse(bundle.file, media_type=ZIP, filename=bundle.name, headers=headers)
 
 
-@each(MODELS, "POST", "/exports", "Export {1}", schemas.ExportMade, MAKING, status=201)
+@each(MODELS, "POST", "/exports", "Export {1}", schemas.ExportMade, status=201)
 async def export(
     reference: TheReference, body: ExportSubmission, site: TheSite, user: TheUser
 ) -> Response:
@@ -261,7 +244,7 @@ async def export(
     return await make(reference, body, site, user)
 
 
-@each(MODELS, "POST", "/versions", "Register {1}", schemas.VersionMade, MAKING, status=201)
+@each(MODELS, "POST", "/versions", "Register {1}", schemas.VersionMade, status=201)
 async def register(
     reference: TheReference, body: VersionSubmission, site: TheSite, user: TheUser
 ) -> Response:
@@ -279,7 +262,7 @@ async def make(
     return answers.document(made.result, 201)
 
 
-@each(MODELS, "POST", "/classes", "Tell classes by {1}", schemas.SequencesClassified, MAKING)
+@each(MODELS, "POST", "/classes", "Tell classes by {1}", schemas.SequencesClassified)
 async def classes(
     reference: TheReference, body: ClassSubmission, site: TheSite, user: TheUser
 ) -> Response:
@@ -302,7 +285,7 @@ async def classified(
     return await site.bundles.in_turn(user.name, call)
 
 
-@each(MODELS, "POST", "/verdicts", "Judge sessions by {1}", schemas.SessionsJudged, MAKING)
+@each(MODELS, "POST", "/verdicts", "Judge sessions by {1}", schemas.SessionsJudged)
 async def verdicts(
     reference: TheReference, body: LineSubmission, site: TheSite, user: TheUser
 ) -> Response:
