@@ -395,7 +395,7 @@ class PlainTexts(NamedTuple):
     left_out: int
 
 
-def plain_texts(source: Source, unlabelled: str) -> PlainTexts:
+def plain_texts(source: Source, unlabelled: str | None) -> PlainTexts:
     """Training sequences of data that are no log, and those of a file or folder without classes."""
     read = of_sessions(source) if source.labels is not None else of_texts(source)
     symbols = [*map(str, _symbols(read, read.sequences.values))]
@@ -409,6 +409,8 @@ def plain_texts(source: Source, unlabelled: str) -> PlainTexts:
             training.append(text)
         else:
             held_out.add(text.strip())
+    if unlabelled is None:
+        return PlainTexts(read.symbols, training, [], 0)
     data = dataclasses.replace(source, data=unlabelled, label=None, group=None, labels=None)
     path = existing(unlabelled, "unlabelled")
     if path.is_file() and not suffix_of(path):

@@ -16,7 +16,7 @@ from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.actions import references
-from lstm_sweep.search.actions.pretraining import first_of, with_network
+from lstm_sweep.search.actions.pretraining import first_of, second_of, with_network
 from lstm_sweep.search.actions.references import Here, Wanted, read_here
 from lstm_sweep.search.driver.lstm_task import LstmTask
 from lstm_sweep.search.driver.task import Task
@@ -124,12 +124,11 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
     """
     spec = read_here(spec)
     before = list[str]()
-    if spec.unlabelled:
-        first, said = first_of(spec, spec.name or "sweep")
-        assert first.name and first.minutes and spec.minutes
-        earlier = dry_run(here, replace(first, name=None), most_slots)
-        before = [said, f"first {first.name} takes: {earlier.takes()}"]
-        spec = replace(spec, unlabelled=None, minutes=spec.minutes - first.minutes)
+    if ahead := first_of(spec):
+        first, said = ahead
+        takes = dry_run(here, replace(first, name=None), most_slots).takes()
+        before = [said, f"first {spec.name or 'sweep'}{references.AHEAD} takes: {takes}"]
+        spec = second_of(spec, first, learnt=False)
     spec = with_network(here.settings, spec)
     kind = task_kind(spec)
     on_cluster = spec.on == "ray"

@@ -108,23 +108,22 @@ def launch(
         KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
     """
     spec = read_here(spec)
-    if spec.unlabelled:
-        data = Path(spec.data).name
+    if ahead := first_of(spec):
         store = MlflowStore(here.settings)
         store.prepare()
         if spec.name:
             references.check_free(store, spec.name)
-        first, learnt = first_of(spec, spec.name or references.free_name(store, data))
-        assert first.name
-        observer.said(learnt)
+        name = spec.name or references.free_name(store, Path(spec.data).name)
+        first = replace(ahead[0], name=(first_name := f"{name}{references.AHEAD}"))
+        observer.said(ahead[1])
         more = (observer, interrupts, ray_address)
-        if reader.find_sweep(store, first.name):  # this launch was broken off
-            done = resume(here, first.name, {}, first, None, *more)
+        if reader.find_sweep(store, first_name):  # this launch was broken off
+            done = resume(here, first_name, {}, first, None, *more)
         else:
             done = launch(here, first, *more)
         if done.goes_on:
             return done
-        spec = second_of(spec, first)
+        spec = second_of(replace(spec, name=name), first, learnt=done.best is not None)
     spec = with_network(here.settings, spec)
     kind = task_kind(spec)
     with references.engine_of(spec, ray_address) as engine:

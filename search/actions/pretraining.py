@@ -10,13 +10,13 @@ import numpy as np
 from lstm_sweep.models.data import labelled
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.export import choose
-from lstm_sweep.search.actions.references import existing_store
+from lstm_sweep.search.actions.references import AHEAD, existing_store
 from lstm_sweep.search.driver.corpus_task import CorpusTask, kept_network
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.store.settings import Settings
-from lstm_sweep.search.values.options import CORPUS
-from lstm_sweep.search.values.spec import UNLABELLED_SHARE, SweepSpec
+from lstm_sweep.search.values.options import CLASSES, CORPUS
+from lstm_sweep.search.values.spec import OFF, UNLABELLED_SHARE, SweepSpec
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
@@ -55,23 +55,36 @@ def with_network(settings: Settings, spec: SweepSpec) -> SweepSpec:
     return replace(spec, pretrained=str(kept_network(store, record)))
 
 
-def first_of(spec: SweepSpec, name: str) -> tuple[SweepSpec, str]:
-    """The sweep over unlabelled sequences and those of training that comes before a sweep.
-
-    With it a line that says of which sequences.
-    """
-    assert spec.unlabelled
+def _is_wanted(spec: SweepSpec) -> bool:
+    """Whether a sweep comes ahead: where nothing is said, if that is possible."""
+    if spec.kind != CLASSES or spec.unlabelled == OFF:
+        return False
+    has_lines = spec.source().has_lines
+    if spec.unlabelled is None and (spec.pretrained or spec.minutes is None or has_lines):
+        return False
     if spec.pretrained is not None:
         raise InputError("unlabelled is given with pretrained: expected one of them")
     if spec.minutes is None:
         raise InputError("unlabelled is given without minutes: expected them, to take a share")
-    source = spec.source()
-    if source.has_lines:
+    if has_lines:
         raise InputError(
             "unlabelled is given with symbols lines: expected a sweep over that log with --task "
             "symbols, and its name with --pretrained"
         )
-    symbols, known, texts, left_out = labelled.plain_texts(source, spec.unlabelled)
+    return True
+
+
+def first_of(spec: SweepSpec) -> tuple[SweepSpec, str] | None:
+    """The sweep over training sequences, and others without classes, that comes ahead of a sweep.
+
+    With it a line that says of which sequences; None if none is wanted.
+    """
+    if not _is_wanted(spec):
+        return None
+    given = spec.unlabelled
+    symbols, known, texts, left_out = labelled.plain_texts(spec.source(), given)
+    if given is None:
+        known, texts = [], known
     order = np.random.default_rng(SEED).permutation(len(texts)).tolist()
     sizes = [len(texts[one]) if symbols == "chars" else texts[one].count(" ") + 1 for one in order]
     total, ends = np.cumsum(sizes), [0]
@@ -79,10 +92,11 @@ def first_of(spec: SweepSpec, name: str) -> tuple[SweepSpec, str]:
         enough = np.searchsorted(total, int(sum(sizes[: ends[-1]])) + LENGTH, side="right") + 1
         ends.append(max(int(enough), ends[-1] + round(share * len(texts))))
     if len(texts) < FEWEST or ends[-1] > len(texts):
+        if given is None:
+            return None
         raise InputError(
-            f"unlabelled {spec.unlabelled}: found {len(texts):,} sequences, {sum(sizes):,} "
-            f"symbols, that validation and test data lack, expected at least {FEWEST}, and some "
-            f"hundred symbols"
+            f"unlabelled {given}: found {len(texts):,} sequences, {sum(sizes):,} symbols, that "
+            f"validation and test data lack, expected at least {FEWEST}, and some hundred symbols"
         )
     parts = {
         "test": [texts[one] for one in order[: ends[1]]],
@@ -94,13 +108,18 @@ def first_of(spec: SweepSpec, name: str) -> tuple[SweepSpec, str]:
         for part, lines in parts.items():
             (made / part).mkdir(parents=True)
             (made / part / "texts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        data = workdir.keep(made, kept, Path(spec.unlabelled).name)
+        data = workdir.keep(made, kept, Path(given or spec.data).name)
     own = [
         field
         for field in SHARED
         if all(spec.space[field] != of[field] for of in presets.CLASS_SPACES.values())
     ]
-    said = f"unlabelled: {len(texts):,} sequences of {spec.unlabelled} are learnt first"
+    said = f"unlabelled: {len(texts):,} sequences of {given} are learnt first"
+    if given is None:
+        said = (
+            f"what follows in the {len(texts):,} training sequences is learnt first, in "
+            f"{UNLABELLED_SHARE:.0%} of the time; --unlabelled {OFF} leaves that out"
+        )
     if left_out:
         said += f"; {left_out:,} are left out, since validation or test data have them, too"
     return SweepSpec(
@@ -110,10 +129,10 @@ def first_of(spec: SweepSpec, name: str) -> tuple[SweepSpec, str]:
         vocabulary=spec.vocabulary,
         lower_case=spec.lower_case,
         ends=False,
-        name=f"{name}-unlabelled",
+        name=spec.name and f"{spec.name}{AHEAD}",
         space=Space({**SPACE, **{field: spec.space[field] for field in own}}),
         trials=spec.trials,
-        minutes=UNLABELLED_SHARE * spec.minutes,
+        minutes=UNLABELLED_SHARE * (spec.minutes or 0),
         workers=spec.workers,
         per_gpu=spec.per_gpu,
         on=spec.on,
@@ -123,11 +142,8 @@ def first_of(spec: SweepSpec, name: str) -> tuple[SweepSpec, str]:
     ), said  # fmt: skip
 
 
-def second_of(spec: SweepSpec, first: SweepSpec) -> SweepSpec:
+def second_of(spec: SweepSpec, first: SweepSpec, learnt: bool) -> SweepSpec:
     """What comes after that, in the time that is left."""
     assert spec.minutes and first.minutes
-    left = spec.minutes - first.minutes
-    return replace(
-        spec, minutes=left, unlabelled=None, pretrained=first.name, vocabulary=None,
-        name=first.name and first.name.removesuffix("-unlabelled"),
-    )  # fmt: skip
+    spec = replace(spec, minutes=spec.minutes - first.minutes, unlabelled=OFF)
+    return replace(spec, pretrained=first.name, vocabulary=None) if learnt else spec

@@ -63,6 +63,8 @@ NAMED: Mapping[str, type[Exception]] = {
 }
 
 
+#: end of the name of a sweep that learns what comes without classes ahead of another
+AHEAD = "-unlabelled"
 #: what may mean a trial: SWEEP/NUMBER, or a run ID or its beginning
 TRIAL = re.compile(rf"{NAME.pattern}/[0-9]{{1,18}}|[0-9A-Za-z]{{1,32}}")
 #: what may be a run ID or its beginning
@@ -141,7 +143,7 @@ def existing_store(what: str, settings: Settings) -> MlflowStore:
 
 
 #: number at the end of a name, and sweeps of such names that are looked at, the newest
-NUMBER, LATEST = re.compile("([0-9]{1,9})"), 20
+NUMBER, LATEST = re.compile(f"([0-9]{{1,9}})({AHEAD})?"), 20
 
 
 def engine_of(spec: SweepSpec, ray_address: str | None = None) -> Engine:

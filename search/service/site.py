@@ -30,8 +30,8 @@ from lstm_sweep.search.service.settings import API, BUNDLES, UPLOADS, HttpSettin
 from lstm_sweep.search.service.uploads import CORPUS, CORPUS_ID, Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.options import REFERENCE
-from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.options import CLASSES, REFERENCE
+from lstm_sweep.search.values.spec import OFF, SweepSpec
 from lstm_sweep.spaces.presets import SPACES
 from lstm_sweep.spaces.space import with_settings
 
@@ -78,7 +78,7 @@ class DataNames:
             path = given.get(field)
             if path is not None and not (field == "pretrained" and _names_sweep(path)):
                 given[field] = self.data(path, field)
-        if given.get("unlabelled") is not None:
+        if given.get("unlabelled") not in (None, OFF):
             raise InputError(
                 f"{WHERE}: unlabelled is given to a service: expected a sweep over these sequences "
                 f"with task symbols, and its name as pretrained"
@@ -86,6 +86,8 @@ class DataNames:
         spec = SweepSpec.from_mapping(given, WHERE)
         if settings and spec.space.stands_in:
             raise InputError(f"{WHERE}: set is given with a {spec.space.stands_in}, expected none")
+        if spec.kind == CLASSES:  # a service runs no sweep ahead of another
+            spec = dataclasses.replace(spec, unlabelled=OFF)
         return dataclasses.replace(spec, space=with_settings(spec.space, settings))
 
     def data(self, given: object, field: str = "data") -> str:

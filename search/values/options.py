@@ -180,12 +180,13 @@ def data() -> Kind:
     return Kind(path.metavar, path.schema, take, path.read)
 
 
-def path(expected: str, metavar: str) -> Kind:
+def path(expected: str, metavar: str, word: str | None = None) -> Kind:
+    """A path, which is absolute from then on, or a word in place of one."""
     named = text(expected, metavar)
 
     def take(place: str, value: Any) -> Any:
         try:
-            return str(resolved(named.take(place, value)))
+            return value if value == word else str(resolved(named.take(place, value)))
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{place} is {shown(value)}: {why_not(error)}") from None
 

@@ -100,6 +100,8 @@ RULES = ("reject", "warn", "off")
 MOST_PLACES = 1_000
 #: trials that a search plans with if they are not limited
 UNLIMITED = 10_000
+#: in place of a path: none
+OFF = "off"
 #: share of the minutes in which unlabelled sequences are learnt
 UNLABELLED_SHARE = 0.3
 #: parts of the help that options stand in
@@ -207,9 +209,10 @@ class SweepSpec:
     )
     unlabelled: str | None = _data(
         None,
-        kinds.path("the path of a file or folder", "PATH"),
-        "sequences without classes: what follows in them is learnt first, by a sweep of its own "
-        f"in {UNLABELLED_SHARE:g} of the minutes",
+        kinds.path(f"the path of a file or folder, or {OFF}", f"PATH|{OFF}", OFF),
+        "sequences without classes: what follows in them and in training data is learnt first, by "
+        f"a sweep of its own in {UNLABELLED_SHARE:g} of the minutes; {OFF}: nothing is",
+        unset="training data alone, where minutes are given and symbols are no lines",
         tasks=(CLASSES,),
         sizes=False,
     )
@@ -515,7 +518,7 @@ def _check_for(kind: str, given: Mapping[str, Any], places: Mapping[str, str]) -
 def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields whose relative paths start at a folder; not what has another meaning."""
     names: dict[str, Collection[str]] = {
-        "data": SAMPLES, "space": PRESET_NAMES, "template": (), "unlabelled": (),
+        "data": SAMPLES, "space": PRESET_NAMES, "template": (), "unlabelled": (OFF,),
         **dict.fromkeys(FILES_BESIDE, ()),
     }  # fmt: skip
     values, network = dict(given), given.get("pretrained")

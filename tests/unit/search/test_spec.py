@@ -268,6 +268,8 @@ def test_all_ways_make_the_same_spec_and_it_is_read_back_from_what_it_writes(
     labelled = "label" in fields
     others = ("ends", "targets", "adjacent_targets") if labelled else ("text", "group")
     fields = {name: value for name, value in fields.items() if name not in others}
+    if labelled:  # as a service has it
+        fields["unlabelled"] = "off"
     spec = SweepSpec.from_mapping(fields, "here")
     assert spec.task == ("classes" if labelled else "symbols")
     assert [make(fields, file) for make in WAYS] == [spec] * len(WAYS)

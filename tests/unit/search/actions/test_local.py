@@ -90,6 +90,7 @@ UNLABELLED: list[tuple[str, dict[str, Any], str]] = [
     ("", {"pretrained": "s"}, "unlabelled is given with pretrained"),
     ("", {"symbols": "lines", "label": None, "labels": "l"}, "unlabelled is given with symbols li"),
     ("", {"unlabelled": "/none"}, "unlabelled '/none': no such file or folder"),
+    ("", {"unlabelled": None}, "what follows in the 48 training sequences is learnt first, in 30%"),
 ]  # fmt: skip
 
 
@@ -109,6 +110,8 @@ def test_what_unlabelled_sequences_are_learnt_is_said_first(
     spec = SweepSpec(**given | {"unlabelled": str(tmp_path / "u"), "size_rule": "off"} | fields)
     try:
         found = Local(load(tmp_path, {})).dry_run(spec)
+        off = Local(load(tmp_path, {})).dry_run(replace(spec, unlabelled="off"))
+        assert "learnt first" not in str(off.notes) and off.budget.seconds == 10 * 60
     except InputError as refused:
         assert str(refused).startswith(told.format(tmp_path))
     else:
