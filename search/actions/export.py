@@ -204,14 +204,15 @@ def register(
     test = written["test_loss"]
     tested = "" if test is None else f", test loss {test:.4f}"
     about = f"lstm-sweep trial {record.id}: loss {loss_text(loss)}{tested}"
-    # what averages trials is a model of their sweep, made anew: with others it would be another
-    averaged = written.get("averaged")
-    run_id = record.tags.text(Tag.PARENT) if averaged else record.run_id
+    run_id, parts = record.run_id, dict[str, str]()
+    if averaged := written.get("averaged"):  # a model of the sweep; of other trials it is another
+        run_id = record.tags.text(Tag.PARENT)
+        parts = {Tag.AVERAGED: ", ".join(averaged), Tag.MODEL_LOSS: repr(loss)}
     try:
-        model_id = None if averaged else registry.logged_model_of(store, run_id)
+        model_id = registry.logged_model_of(store, run_id, **parts)
         if model_id is None:
             write = task_kind_of_run(record.tags).model_writer(store, record, bundle, scratch)
-            model_id = registry.log_model(store, run_id, record.id, write)
+            model_id = registry.log_model(store, run_id, record.id, write, **parts)
         return registry.register(store, name, model_id, run_id, tags, about)
     except StoreError as error:
         raise StoreError(f"{there}: {error}") from error

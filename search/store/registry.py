@@ -202,14 +202,15 @@ def logged_models(store: MlflowStore, run_id: str) -> list[Any]:
     return found
 
 
-def logged_model_of(store: MlflowStore, run_id: str) -> str | None:
-    """ID of the newest model that was logged of a run; None if there is none that is whole."""
-    whole = [one for one in logged_models(store, run_id) if one.status == "READY"]
+def logged_model_of(store: MlflowStore, run_id: str, **tags: str) -> str | None:
+    """ID of the newest model with these tags that was logged of a run; None if none is whole."""
+    logged = (one for one in logged_models(store, run_id) if one.status == "READY")
+    whole = [one for one in logged if tags.items() <= one.tags.items()]
     newest = max(whole, key=lambda one: one.creation_timestamp, default=None)
     return newest and str(newest.model_id)
 
 
-def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel) -> str:
+def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel, **tags: str) -> str:
     """Make a logged model of a run from the folder that `write` writes; return its ID.
 
     It has the run's params, and the last values of its most important metrics.
@@ -221,7 +222,7 @@ def log_model(store: MlflowStore, run_id: str, name: str, write: WriteModel) -> 
     plain = name.replace("/", "-").replace(".", "_")  # MLflow takes neither in it
     model = store.ask(
         lambda: client.create_logged_model(
-            run.info.experiment_id, plain, run_id, params=dict(run.data.params)
+            run.info.experiment_id, plain, run_id, tags, dict(run.data.params)
         )
     )
     status, model_id = "FAILED", str(model.model_id)

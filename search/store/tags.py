@@ -66,6 +66,8 @@ class Tag:
     INPUTS = "sweep.inputs"
     #: process that drives a sweep, as JSON; empty once it has ended
     LEASE = "sweep.lease"
+    #: trials whose networks a logged model averages
+    AVERAGED = "sweep.averaged"
     #: lowest validation loss of a model, nats; a tag of a version in the registry
     MODEL_LOSS = "sweep.model_loss"
     NOTE = "mlflow.note.content"

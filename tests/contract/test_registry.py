@@ -15,6 +15,7 @@ from mlflow.models import Model
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.export import register
+from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.reader import TrialRecord
@@ -123,6 +124,23 @@ def test_a_version_is_the_champion_if_it_is_better_on_the_same_targets(
         "name": name, "version": 1, "model_id": best_id, "uri": f"models:/{name}/1",
         "champion": False, "why": "",
     }  # fmt: skip
+
+
+def test_an_average_is_a_version_of_its_own_while_its_trials_are_the_same(
+    store: MlflowStore, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, [_, best, _] = swept(store, corpus)
+    writer = classmethod(lambda *_: lambda folder, about: folder.mkdir())
+    monkeypatch.setattr(CorpusTask, "model_writer", writer)
+    name = f"m {time.monotonic_ns()}"
+
+    def version(averaged: list[str], loss: float) -> int:
+        written = {"test_loss": 2.0, "val_loss": loss, "averaged": averaged}
+        return register(store, best, name, tmp_path / "bundle", tmp_path, written).version
+
+    members = ["s/1", "s/2"]
+    assert [version(members, 1.9), version(members, 1.9), version(["s/1", "s/0"], 1.9)] == [1, 1, 2]
+    assert [version(members, 1.8), version(members, 1.9), version([], 2.0)] == [3, 1, 4]
 
 
 def test_a_champion_of_another_program_is_left_alone(
