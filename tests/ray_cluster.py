@@ -18,12 +18,14 @@ from tests.servers import free_port, wait_for_answer
 
 #: CPUs of a node, as Ray counts them
 CPUS = 2
-#: settings with which a node that is silent is dead after 8 seconds instead of a minute
+#: with these a node that is silent is dead after 8 seconds instead of a minute, and a trial has
+#: the priority of its test: by Ray's own 15 it times out on a busy machine
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "4",
+    "RAY_worker_niceness": "0",
 }
 
 
