@@ -55,6 +55,15 @@ def with_network(settings: Settings, spec: SweepSpec) -> SweepSpec:
     return replace(spec, pretrained=str(kept_network(store, record)))
 
 
+def refuse_unlabelled(where: str, given: object) -> None:
+    """A service runs no sweep ahead of another."""
+    if given not in (None, OFF):
+        raise InputError(
+            f"{where}unlabelled is given to a service: expected a sweep over these sequences with "
+            f"task symbols, and its name as pretrained"
+        )
+
+
 def _is_wanted(spec: SweepSpec) -> bool:
     """Whether a sweep comes ahead: where nothing is said, if that is possible."""
     if spec.kind != CLASSES or spec.unlabelled == OFF:

@@ -21,6 +21,7 @@ from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.lifecycle import Deleted, Pruned, StoppedSweep
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.pretraining import refuse_unlabelled
 from lstm_sweep.search.actions.references import (
     RUN_ID,
     DifferentSearchError,
@@ -459,6 +460,7 @@ class _Sent:
         """The fields of a submission, whose data or template are sent unless they are there."""
         given = spec.file_content() if isinstance(spec, SweepSpec) else spec
         fields = {name: value for name, value in given.items() if value is not None}
+        refuse_unlabelled("", fields.get("unlabelled"))
         if "template" in fields:
             fields["template"] = self.template(fields["template"])
         elif not (data := fields.get("data", "")).startswith(THERE) and data not in SAMPLES:

@@ -15,6 +15,7 @@ from fastapi import Path as InPath
 
 from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES, all_files, existing
 from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
+from lstm_sweep.search.actions.pretraining import refuse_unlabelled
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers, ProblemError
@@ -78,11 +79,7 @@ class DataNames:
             path = given.get(field)
             if path is not None and not (field == "pretrained" and _names_sweep(path)):
                 given[field] = self.data(path, field)
-        if given.get("unlabelled") not in (None, OFF):
-            raise InputError(
-                f"{WHERE}: unlabelled is given to a service: expected a sweep over these sequences "
-                f"with task symbols, and its name as pretrained"
-            )
+        refuse_unlabelled(f"{WHERE}: ", given.get("unlabelled"))
         spec = SweepSpec.from_mapping(given, WHERE)
         if settings and spec.space.stands_in:
             raise InputError(f"{WHERE}: set is given with a {spec.space.stands_in}, expected none")
