@@ -122,6 +122,7 @@ def launch(
         else:
             done = launch(here, first, *more)
         if done.goes_on:
+            observer.said(f"the same launch with --name {name} goes on, and then begins {name}")
             return done
         spec = second_of(replace(spec, name=name), first, learnt=done.best is not None)
     spec = with_network(here.settings, spec)
