@@ -48,7 +48,7 @@ OF_TRIAL = ["sweep.name", "sweep.trial", "sweep.attempt", "sweep.phase", "sweep.
             "sweep.weights", "sweep.rerun_of", "sweep.verdict", "version.keras",
             "mlflow.parentRunId", "sweep.rounds_per_epoch", "sweep.inputs", "sweep.most_rounds",
             "sweep.unfinished", "sweep.scoring_seconds", "sweep.paused", "sweep.steps",
-            "sweep.makes_room", "sweep.model_loss", "sweep.driver_died",
+            "sweep.makes_room", "sweep.model_loss", "sweep.averaged", "sweep.driver_died",
             "sweep.unknown_share"]  # fmt: skip
 OF_BASELINE = ["sweep.phase", "sweep.baseline"]
 #: a line that clears the screen, closes a style, and writes to the title, in one byte as well
