@@ -56,53 +56,6 @@ from lstm_sweep.search.values.trial import (
     TrialFiles,
 )
 
-#: seconds for which a trial keeps a slot that another sweep needs, if no checkpoint is written
-#: meanwhile; twice as many each time that it had to go without one
-KEEPS_S = 1_800.0
-
-
-class Preemption:
-    """Lets trials of one sweep wait while there are more than it may have slots.
-
-    A trial gives its slot up as soon as it has a checkpoint of the round that it was in. One whose
-    round takes longer than `KEEPS_S` is paused within it, and keeps its slot for twice as long the
-    next time: so each gets on, and others wait at most twice as long as it takes to begin and to
-    finish a round. A trial that runs code of the user has no checkpoint: it keeps its slot.
-    """
-
-    def __init__(self, engine: Engine, *, user_code: bool = False) -> None:
-        self._engine, self._user_code = engine, user_code
-        #: since when there are too many trials, in seconds of the driver's clock
-        self._since: float | None = None
-        #: for how long each trial keeps its slot that had to wait without a checkpoint
-        self._keeps_s: dict[int, float] = {}
-
-    def receive(self, progress: Trial, done: RoundDone, state: SweepState) -> None:
-        may = done.saved and not progress.last and not self._user_code
-        if may and not state.closing and self._engine.surplus():
-            self._preempt(progress)
-
-    def look(self, state: SweepState) -> None:
-        surplus = 0 if state.closing or self._user_code else self._engine.surplus()
-        if not surplus:
-            self._since = None
-            return
-        self._since = state.now if self._since is None else self._since
-        kept = state.now - self._since
-        late = [
-            one for one in state.running.values() if kept > self._keeps_s.get(one.number, KEEPS_S)
-        ]
-        for progress in sorted(late, key=lambda one: -one.stretch_began)[:surplus]:
-            number = progress.number
-            self._keeps_s[number] = 2 * self._keeps_s.get(number, KEEPS_S)
-            self._preempt(progress)
-
-    def _preempt(self, progress: Trial) -> None:
-        epoch = progress.epoch_text(len(progress.rounds))
-        waits = Paused(f"at epoch {epoch}: makes room", preempted=True)
-        self._engine.stop(progress.slot, waits)
-
-
 #: longest wait for an event of the engine, seconds
 TICK_S = 0.25
 #: seconds for which trials are started before messages are received
@@ -139,7 +92,6 @@ class Loop:
     def __post_init__(self) -> None:
         self._writer, self._interrupts = self.journal.writer, self.journal.writer.interrupts
         self._watch = Watch(self._state.now)
-        self._preemption = Preemption(self.engine, user_code=self.task.runs_user_code)
         #: attempts whose weights are in the store, or will be
         self._kept = set[Attempt]()
         #: trials that have ended before they got a run, of which nobody was shown the end
@@ -148,8 +100,6 @@ class Loop:
         self._told: dict[int, Ended | Paused] = {}
         #: numbers of trials that wait since other sweeps needed their slots; few or none, of many
         self._preempted = set[int]()
-        #: lines that were shown on networks that are left out for want of memory
-        self._left_out = set[str]()
         #: why a slot could not be had that a trial waits for, and what people were told of it
         self._refused = self._waits = ""
         #: whether no further trial was started since too much waited to be written
@@ -198,7 +148,6 @@ class Loop:
             behind = idle and (self._behind or self._writer.is_behind)
             over = idle and not behind and not self._waits_for_a_slot()
             self.history.hold(held=idle and not over and bool(self._refused))
-            self._preemption.look(self._state)
             self._writer.look()
         if over:
             return False
@@ -362,11 +311,22 @@ class Loop:
                 state = self.history.apply(round_reported, slot, message)
                 if message.number > len(progress.rounds):  # else it had them before it was paused
                     self._judge(state.running[slot], repeated=message.repeated)
-                    self._preemption.receive(self._state.running[slot], message, self._state)
+                    self._preempt(self._state.running[slot], message)
             case Paused():
                 self._pause(progress, message)
             case Ended():
                 self._conclude(progress, message)
+
+    def _preempt(self, progress: Trial, done: RoundDone) -> None:
+        """Let a trial wait while the sweep has more slots than it may, once it has a checkpoint.
+
+        One that runs code of the user has none, and keeps its slot.
+        """
+        may = done.saved and not (progress.last or self.task.runs_user_code or self._state.closing)
+        if may and self.engine.surplus():
+            epoch = progress.epoch_text(len(progress.rounds))
+            waits = Paused(f"at epoch {epoch}: makes room", preempted=True)
+            self.engine.stop(progress.slot, waits)
 
     def _judge(self, progress: Trial, *, repeated: bool) -> None:
         """Stop the trial if the policy ends it (pruned, patience, ladder); log its round.
@@ -528,10 +488,6 @@ class Loop:
         if climbing and (decision := policy.ladder):
             kept = values_text(policy.space[policy.space.rate or ""].describe())
             self.viewer.said(f"ladder: {decision.reason}; the search tries rates {kept}")
-        for line in policy.left_out():
-            if line not in self._left_out:
-                self._left_out.add(line)
-                self.viewer.said(line)
 
     def _look_for_failure(self, progress: Trial) -> None:
         """Close the sweep if its trials keep failing, or if there is no room for files here.

@@ -39,8 +39,6 @@ FIRST = (
     "dropout", "batch_size", "offset", "state", "optimizer", "weight_decay", "averaging",
     "embedding_size",
 )  # fmt: skip
-#: fields that a trial's need of memory grows with
-MEMORY_FIELDS = ("layers", "layer_size", "sequence_length", "batch_size")
 
 
 def lstm_problem(
@@ -89,7 +87,6 @@ def lstm_problem(
         large_openings=lambda best: large_openings(
             space, small, best, data_size, halving.rungs(rounds, first_rung)
         ),
-        needs_as_much_memory=needs_as_much_memory,
     )
 
 
@@ -288,14 +285,6 @@ def _with_window(config: TrialConfig, length: int, space: Space) -> TrialConfig:
     """
     wanted = config.batch_size * math.sqrt(config.sequence_length / length)
     return config.evolve(sequence_length=length, batch_size=nearest(space["batch_size"], wanted))
-
-
-def needs_as_much_memory(config: Config, other: Config) -> bool:
-    """Whether a network is smaller than another in nothing that memory is needed for."""
-    one, two = as_lstm_config(config), as_lstm_config(other)
-    return one.direction == two.direction and all(
-        getattr(one, field) >= getattr(two, field) for field in MEMORY_FIELDS
-    )
 
 
 #: seconds that a round of the usual network and of the cheapest one of a space should take

@@ -92,9 +92,6 @@ class Policy:
     def trials(self) -> tuple[Trial, ...]:
         return tuple(self._trials.values())
 
-    def left_out(self) -> list[str]:
-        return self._search.memory.lines()
-
     def report(self) -> SearchReport:
         again = self.confirmation
         ladder = self._ladder.report(self.space)

@@ -183,8 +183,6 @@ class SearchProblem:
     large_openings: Callable[[float], Sequence[LargeNetwork]] = lambda best_rate: ()
     #: the best configs of earlier sweeps on the same data, with which the search begins
     prior: Sequence[Config] = ()
-    #: whether a config is known to need as much memory as another, or more
-    needs_as_much_memory: Callable[[Config, Config], bool] = lambda config, other: False
 
     @property
     def rounds(self) -> int:
@@ -303,11 +301,8 @@ def out_of_patience(trials: int) -> Stop:
     return Stop(StopReason.PATIENCE, f"{last} no better than those before")
 
 
-def space_is_tried(count: int, limits: Sequence[str] = ()) -> Stop:
-    """`limits` are IDs of trials that ran out of memory: what needs as much may not be tried."""
+def space_is_tried(count: int) -> Stop:
     text = f"all {count:,} configs of the space are tried" if count else "no config may be tried"
-    if limits:
-        text += f", but for those that need as much memory as {', '.join(limits)}"
     return Stop(StopReason.SPACE, text)
 
 

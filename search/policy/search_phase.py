@@ -24,60 +24,6 @@ from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import Stop, StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 
-
-class MemoryLimits:
-    """What failures for want of memory say of other networks.
-
-    Another program may have used up the memory. So such a failure limits the search only if a
-    network that needs no more was trained, and none that needs as much. What is known does not
-    depend on the order in which trials end.
-    """
-
-    def __init__(self, problem: SearchProblem) -> None:
-        self._needs_as_much = problem.needs_as_much_memory
-        #: configs that have come to the end of a round
-        self._trained: set[Config] = set()
-        #: trials that have failed for want of memory
-        self._failed: list[Trial] = []
-        #: those of them that limit the search
-        self.limits: list[Trial] = []
-
-    def put(self, one: Trial) -> None:
-        if one.rounds and one.config not in self._trained:
-            self._trained.add(one.config)
-            self._find_limits()
-
-    def end(self, one: Trial) -> None:
-        """Know how a trial has ended that is not tried again."""
-        if one.ended and one.ended.outcome is Outcome.OUT_OF_MEMORY:
-            self._failed.append(one)
-            self._find_limits()
-
-    def _find_limits(self) -> None:
-        as_much, trained = self._needs_as_much, self._trained
-        self.limits = []
-        for one in self._failed:
-            is_bound = any(as_much(one.config, other) for other in trained)
-            is_bound &= not any(as_much(other, one.config) for other in trained)
-            if is_bound and not self.leaves_out(one.config):
-                self.limits.append(one)
-
-    def leaves_out(self, config: Config) -> bool:
-        return any(self._needs_as_much(config, limit.config) for limit in self.limits)
-
-    def lines(self) -> list[str]:
-        return list(map(_line, self.limits))
-
-
-def _line(one: Trial) -> str:
-    config = as_lstm_config(one.config)
-    return (
-        f"{one.id} ran out of memory: {config.direction} networks with {config.layers} or "
-        f"more layers of {config.layer_size} or more, batches of {config.batch_size} or more and "
-        f"windows of {config.sequence_length} or more are left out, unless one of them is trained"
-    )
-
-
 #: shares of the time of all slots, and of that of a sweep, that a large network may take before it
 #: is compared
 MOST_OF_SLOTS, MOST_OF_TIME = 0.2, 0.4
@@ -149,8 +95,6 @@ class SearchPhase:
         self.space = problem.space
         #: why the search has ended, if not by the number of trials
         self.over: Stop | None = None
-        #: which configs are left out for want of memory
-        self.memory = MemoryLimits(problem)
         self._rate: BestRate | None = None
         self._proposer: Proposer | None = None
         #: which trials go on; None: all
@@ -180,16 +124,16 @@ class SearchPhase:
 
     def put(self, one: Trial) -> None:
         number, ended, phase = one.number, one.ended, one.phase
-        self.memory.put(one)
         if phase is Phase.SEARCH and self._halving:
             if self._large:
                 self._large.put(one)
             self._halving.put(one)
         if phase is Phase.CONFIRM:
             return
-        is_accident = ended is not None and ended.outcome.is_accident  # it says nothing
-        point = {} if is_accident else self._observed.point(number) or self._point(one)
-        pending = not (is_accident or self._is_judged(one))
+        # what an accident was says nothing of a config, but that others may need less memory
+        is_void = ended and ended.outcome.is_accident and ended.outcome is not Outcome.OUT_OF_MEMORY
+        point = {} if is_void else self._observed.point(number) or self._point(one)
+        pending = not (is_void or self._is_judged(one))
         loss = one.ranked_loss if ended else one.best_loss
         self._observed.put(number, one.config, point, loss, pending=pending)
 
@@ -208,7 +152,6 @@ class SearchPhase:
 
     def end(self, one: Trial) -> None:
         """Know how a trial has ended that is not tried again, in whichever phase."""
-        self.memory.end(one)
         if self._large:
             self._large.end(one)
 
@@ -216,7 +159,7 @@ class SearchPhase:
 
     def admits(self, config: Config) -> bool:
         suits = self._rate is None or self._rate.suits(config)
-        return suits and self._problem.admits(config) and not self.memory.leaves_out(config)
+        return suits and self._problem.admits(config)
 
     def next(self, number: int, left: float | None) -> Proposal | None:
         """What trial `number` tries, `left` seconds before the end of the search.
@@ -237,7 +180,7 @@ class SearchPhase:
             if short is None and needs(proposal.config, first) <= left:
                 short = proposal
         if short is None:
-            self.over = out_of_time(self._plan.seconds or 0.0) if looked else self._tried(number)
+            self.over = out_of_time(self._plan.seconds or 0.0) if looked else space_is_tried(number)
         return short
 
     def _candidates(self, number: int) -> Iterator[Proposal]:
@@ -279,7 +222,7 @@ class SearchPhase:
         if self.has_lost_patience():
             return True
         if not any(self._candidates(begun)):
-            self.over = self._tried(begun)
+            self.over = space_is_tried(begun)
         elif self._plan.seconds:
             self.over = out_of_time(self._plan.seconds)
         return self.over is not None
@@ -292,9 +235,6 @@ class SearchPhase:
             return False
         self.over = out_of_patience(patience)
         return True
-
-    def _tried(self, begun: int) -> Stop:
-        return space_is_tried(begun, [one.id for one in self.memory.limits])
 
 
 def _but_for_windows(config: Config) -> TrialConfig:

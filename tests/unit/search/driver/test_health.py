@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.driver import health
 from lstm_sweep.search.driver.health import Reports, Watch, failing, hung
-from lstm_sweep.search.driver.loop import KEEPS_S, Preemption
 from lstm_sweep.search.service.scheduler import TURN_S, Claim, QueuedJob, Turns
 from lstm_sweep.search.values.trial import (
     RETURNED_LOSS,
@@ -191,10 +188,6 @@ def test_a_driver_that_could_not_look_blames_nobody(monkeypatch: pytest.MonkeyPa
 STEP_S = 10.0
 
 
-def running_since(now: float) -> Trial:
-    return Trial(sweep="s", number=0, config=TrialConfig(epochs=1_000), seed=0, began=now)
-
-
 @dataclass
 class Driver:
     """The driver of a sweep of one trial, and its engine: both as far as slots are concerned."""
@@ -209,33 +202,20 @@ class Driver:
     #: rounds of its stretch on the slot
     rounds: int = 0
     waits: float = 0.0
-    preemption: Preemption = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.preemption = Preemption(self)  # type: ignore[arg-type]
 
     def surplus(self) -> int:
         return int(self.began is not None and not self.allowed)
-
-    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        self.began, self.rounds = None, 0
 
     def step(self, now: float) -> None:
         """Train for a while, and let the trial wait if it is to."""
         if self.began is None:
             self.waits += STEP_S
             return
-        one = running_since(self.began)
-        state: Any = SimpleNamespace(closing=False, now=now, running={Slot(0): one})
         if now - self.began >= self.start_s + self.round_s * (self.rounds + 1):
             self.rounds += 1
             self.left -= 1
-            if not self.left:
-                self.began = None
-                return
-            self.preemption.receive(one, RoundDone(1, {}, saved=True), state)
-        if self.began is not None:
-            self.preemption.look(state)
+            if not self.left or self.surplus():
+                self.began, self.rounds = None, 0
 
 
 def queued(driver: Driver, *, shared: bool) -> QueuedJob:
@@ -285,7 +265,7 @@ def test_each_sweep_gets_on_however_long_its_start_and_its_rounds_take(
         for number, (start, each, left) in enumerate(drawn)
     ]
     # a stretch on a slot, and how many there are: one for each round, and those that were in vain
-    stretch = [TURN_S + KEEPS_S + 2 * (start + each) for start, each, _ in drawn]
+    stretch = [TURN_S + 2 * (start + each) for start, each, _ in drawn]
     stretches = [left + 4 for _, _, left in drawn]
     most_s = sum(a * b for a, b in zip(stretch, stretches, strict=True))
     play(drivers, slots, most_s, shared=shared)
@@ -297,7 +277,7 @@ def test_each_sweep_gets_on_however_long_its_start_and_its_rounds_take(
         # it needs 60 rounds in turns, of which it loses nothing, and waits for a round before each
         (Driver("long", 10.0, 1_000.0, 4), Driver("short", 10.0, 20.0, 60), 5 * 1_050.0),
         # its turn begins when it has the slot, not when the other is told to give it up
-        (Driver("long", 0.0, 7_000.0, 2), Driver("short", 0.0, 10.0, 4), KEEPS_S + TURN_S + 40.0),
+        (Driver("long", 0.0, 7_000.0, 2), Driver("short", 0.0, 10.0, 4), 7_040.0),
     ],
 )
 def test_a_sweep_of_long_rounds_keeps_nobody_waiting_for_longer_than_its_limit(
@@ -307,36 +287,3 @@ def test_a_sweep_of_long_rounds_keeps_nobody_waiting_for_longer_than_its_limit(
         one, other = replace(long), replace(short)
         play([one, other], 1, 30_000.0, shared=shared)
         assert other.waits <= most_s
-
-
-class Engine:
-    """An engine with a trial too many."""
-
-    def __init__(self, surplus: int = 1) -> None:
-        self.left, self.stopped = surplus, list[Slot]()
-
-    def surplus(self) -> int:
-        return self.left
-
-    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        assert isinstance(ended, Paused) and ended.preempted
-        self.left -= 1
-        self.stopped.append(slot)
-
-
-@pytest.mark.parametrize(
-    ("saved", "last", "closing", "waits"),
-    [
-        (True, False, False, True),
-        (False, False, False, False),  # what it has trained since its checkpoint would be lost
-        (True, True, False, False),  # it ends at once
-        (True, False, True, False),
-    ],
-)
-def test_a_trial_waits_at_the_end_of_a_round_that_its_checkpoint_has(
-    saved: bool, last: bool, closing: bool, waits: bool
-) -> None:
-    engine, one = Engine(), replace(running_since(0.0), last=last)
-    state: Any = SimpleNamespace(closing=closing, now=5.0, running={Slot(0): one})
-    Preemption(engine).receive(one, RoundDone(1, {}, saved=saved), state)  # type: ignore[arg-type]
-    assert engine.stopped == [Slot(0)] * waits
