@@ -91,22 +91,23 @@ def export(
     Raises:
         StoreError: the store has failed after the bundle was written, or refuses a version.
     """
-    model = None if register is None else registry.check_name(register)
+    check_wish(format, register)
     folder = new_folder(path_text("--to", to))
+    check_switch("--unchecked", unchecked)
+    check_sweep_or_trial(reference)
+    store = existing_store(f"'{reference}'", here.settings)
+    records = chosen(store, reference)
+    return write_bundle(store, records, folder, format, unchecked=unchecked, model=register)
+
+
+def check_wish(format: str, register: str | None) -> None:
+    """Refuse what no trial can be exported as."""
+    if register is not None:
+        registry.check_name(register)
     check_word("--format", format, FORMATS)
     if format == "onnx":
         for why in filter(None, map(missing, ("onnx", "onnxruntime"))):
             raise InputError(f"--format {format}: {why}")
-    check_switch("--unchecked", unchecked)
-    check_sweep_or_trial(reference)
-    store = existing_store(f"'{reference}'", here.settings)
-    record = choose(store, reference)
-    others = further_runs(store, reference, record)
-    written = write_bundle(
-        store, record, folder, format, others=others, unchecked=unchecked, model=model
-    )
-    lines = task_kind_of_run(record.tags).bundle_lines(written)
-    return Exported.from_dict(written | {"lines": lines})
 
 
 def choose(store: MlflowStore, reference: str) -> TrialRecord:
@@ -128,13 +129,15 @@ def choose(store: MlflowStore, reference: str) -> TrialRecord:
     return record
 
 
-def further_runs(store: MlflowStore, reference: str, best: TrialRecord) -> list[TrialRecord]:
-    """Further trials of a sweep, the best first, with which its best network may be averaged."""
+def chosen(store: MlflowStore, reference: str) -> list[TrialRecord]:
+    """The trial that is exported, and further ones of a sweep that it may be averaged with."""
+    best = choose(store, reference)
     most = task_kind_of_run(best.tags).averaged
     if reference != best.sweep or most == 1:
-        return []
-    found = (one for one in ranked(reader.trials(store, reference)) if one.has_weights)
-    return [one for one in found if one.run_id != best.run_id and _alike(one, best)][: most - 1]
+        return [best]
+    further = (one for one in ranked(reader.trials(store, reference)) if one.has_weights)
+    alike = [one for one in further if one.run_id != best.run_id and _alike(one, best)]
+    return [best, *alike[: most - 1]]
 
 
 def _alike(one: TrialRecord, best: TrialRecord) -> bool:
@@ -145,23 +148,24 @@ def _alike(one: TrialRecord, best: TrialRecord) -> bool:
 
 def write_bundle(
     store: MlflowStore,
-    record: TrialRecord,
+    records: Sequence[TrialRecord],
     to: Path,
     format: str,
     *,
-    others: Sequence[TrialRecord] = (),
     unchecked: bool = False,
     model: str | None = None,
-) -> dict[str, Any]:
-    """Write the bundle of a trial to folder `to`; return what is to be said of it.
+) -> Exported:
+    """Write the bundle of a trial, the first of `records`, to folder `to`.
 
-    `others` are trials with whose networks it may be averaged.
+    With the networks of the others it may be averaged.
 
     The test split is scored here and nowhere else. The bundle appears under its name once it is
     checked, or the caller says that it may be `unchecked`. With the name of a registered `model`,
     it becomes a version of that, too.
     """
-    write = task_kind_of_run(record.tags).bundle_writer(store, record, *others)
+    record = records[0]
+    kind = task_kind_of_run(record.tags)
+    write = kind.bundle_writer(store, *records)
     scratch = scratch_beside(to)
     try:
         result = write(scratch / "bundle", format)
@@ -180,7 +184,8 @@ def write_bundle(
             result["model_version"] = version.to_dict()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return {"bundle": str(to), **result}
+    lines = kind.bundle_lines(result)
+    return Exported.from_dict({"bundle": str(to), **result, "lines": lines})
 
 
 def register(

@@ -26,7 +26,6 @@ from lstm_sweep.search.actions.classification import (
     classify,
 )
 from lstm_sweep.search.actions.detection import Detection, detect
-from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import check_sweep_or_trial, existing_store
 from lstm_sweep.search.actions.transfers import unpack
 from lstm_sweep.search.process.files import replace_text
@@ -87,6 +86,7 @@ class Bundles:
         self, reference: str, format: str, *, unchecked: bool, register: str | None = None
     ) -> Bundle:
         """The bundle of a trial or of a sweep's best, made if missing; also to `register` it."""
+        exporting.check_wish(format, register)
         records = self._records(reference)
         file = self._file_of(records, format, unchecked=unchecked)
         found, version = self._read(records[0], file), None
@@ -144,8 +144,7 @@ class Bundles:
         """The trial that is exported, and those that it may be averaged with."""
         check_sweep_or_trial(reference)
         store = existing_store(f"'{reference}'", self._store)
-        record = exporting.choose(store, reference)
-        return [record, *exporting.further_runs(store, reference, record)]
+        return exporting.chosen(store, reference)
 
     def _file_of(self, records: Sequence[TrialRecord], format: str, *, unchecked: bool) -> Path:
         best, *others = (one.run_id for one in records)
@@ -184,10 +183,9 @@ class Bundles:
         scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=self._folder))
         to, packed = scratch / f"{record.sweep}-{record.number}", scratch / "bundle.zip"
         try:
-            exported = Local(self._store).export(
-                record.sweep if len(records) > 1 else record.run_id, str(to),
-                format=format, unchecked=unchecked, register=register,
-            )  # fmt: skip
+            exported = exporting.write_bundle(
+                store, records, to, format, unchecked=unchecked, model=register
+            )
             shutil.make_archive(str(packed.with_suffix("")), "zip", scratch, to.name)
             with packed.open("rb") as zipped:
                 digest = hashlib.file_digest(zipped, "sha256").hexdigest()

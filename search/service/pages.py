@@ -471,12 +471,13 @@ async def make_export(
 
 @router.post("/sweeps/{sweep}/classes")
 async def classes(sweep: SweepName, request: Request, site: TheSite, user: TheUser) -> Response:
-    lines = (await fields_of(request)).get("sequences", "").splitlines()
+    fields = await fields_of(request)
+    lines = fields.pop("sequences", "").splitlines()
     given = [line for line in lines if line.strip()] or [""]
-    body = ClassSubmission(sequences=[*given])
+    body = ClassSubmission(sequences=[*given], **filled_in(fields))
     found = await trial_routes.classified(sweep, body, site, user)
-    rows = zip(given, found.sequences, strict=True)
-    return page(rendered("classes.html", site, user, sweep=sweep, trial=found.trial, rows=[*rows]))
+    rows = [*zip(given, found.sequences, strict=True)]
+    return page(rendered("classes.html", site, user, sweep=sweep, found=found, rows=rows))
 
 
 @router.get(LOGIN)
@@ -513,7 +514,7 @@ def filled_in(given: Mapping[str, str]) -> dict[str, Any]:
 def _value(name: str, text: str) -> Any:
     if name == "set":  # a field a line
         return [line.strip() for line in text.splitlines() if line.strip()]
-    if name == "priority":
+    if name in (numbers := {"priority": int, "error": float}):
         with contextlib.suppress(ValueError):
-            return int(text)
+            return numbers[name](text)
     return OPTIONS[name].kind.read(f"request: {name}", text) if name in OPTIONS else text

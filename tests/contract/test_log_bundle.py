@@ -33,10 +33,10 @@ from lstm_sweep.models.data.source import VARIABLE, Source, open_only_below, tim
 from lstm_sweep.models.network import evaluation, streaming, training
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.network.streaming import Lines
+from lstm_sweep.search.actions import export as exporting
 from lstm_sweep.search.actions.detection import Alarms
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.following import Follower, Following
-from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.signals import Interrupts
@@ -114,16 +114,16 @@ def test_a_service_judges_lines_in_a_process_of_its_own(
 ) -> None:
     """It answers what `detect` prints, and refuses what `detect` refuses."""
 
-    def exported(reference: str, to: str, format: str, **more: Any) -> Exported:
+    def exported(store: object, records: object, to: Path, format: str, **more: Any) -> Exported:
         shutil.copytree(place / "best", to)
-        about = {"bundle": to, "format": format, "trial": "s/3", "test_loss": 1.75}
+        about = {"bundle": str(to), "format": format, "trial": "s/3", "test_loss": 1.75}
         return Exported.from_dict(about | {"parity": {}, "lines": (), "model_version": None})
 
     monkeypatch.chdir(workplace("served"))
     use_scripted_engines(monkeypatch)
     service = Place.in_folder(Path.cwd())
     service.launch(data)
-    monkeypatch.setattr(Local, "export", staticmethod(exported))
+    monkeypatch.setattr(exporting, "write_bundle", exported)
     lines = (place / "faulty.log").read_text().splitlines()
     asked = {"lines": lines, "false_alarms": 0.05, "top": 3}
     with service.client() as client:

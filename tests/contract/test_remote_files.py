@@ -19,10 +19,9 @@ from typing import IO, Any
 import pytest
 
 from lstm_sweep.search import cli
+from lstm_sweep.search.actions import export as exporting
 from lstm_sweep.search.actions.export import Exported
-from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import SweepStatusReport
-from lstm_sweep.search.process.files import new_folder
 from lstm_sweep.search.service import bundles
 from lstm_sweep.search.store.registry import Version
 from tests.conftest import in_full
@@ -82,13 +81,14 @@ def address(place: Place) -> Iterator[str]:
         yield address
 
 
-def export(reference: str, to: str, format: str, *, register: str | None, **more: Any) -> Exported:
+def write_bundle(
+    store: object, records: object, folder: Path, format: str, *, model: str | None, **more: Any
+) -> Exported:
     """Stands for the export of a network: a folder with files in it."""
-    folder = new_folder(to)
     (folder / "deep").mkdir(parents=True)
     (folder / "model.keras").write_bytes(b"weights" * 1_000)
     (folder / "deep" / "README.md").write_text(format, encoding="utf-8")
-    version = Version(register, 1, "m-1", "models:/m/1", True, "first") if register else None
+    version = Version(model, 1, "m-1", "models:/m/1", True, "first") if model else None
     return exported(str(folder), format, version)
 
 
@@ -112,7 +112,7 @@ def files_of(folder: str) -> dict[str, bytes]:
 def test_a_bundle_is_fetched(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Local, "export", staticmethod(export))
+    monkeypatch.setattr(exporting, "write_bundle", write_bundle)
     printed = {}
     for to, more in (("home", []), ("away", ["--server", address])):
         command = ["export", "s", "--to", to, "--format", "savedmodel", *more]
@@ -131,23 +131,27 @@ def test_a_service_tells_classes_by_a_bundle_that_it_makes(
 ) -> None:
     """As a request, a command, and a form on a page; what is wrong names no folder."""
 
-    def classifier(reference: str, to: str, format: str, **more: Any) -> Exported:
-        write_classifier(new_folder(to))
-        return exported(to, format)
+    def classifier(store: object, records: object, to: Path, format: str, **more: Any) -> Exported:
+        write_classifier(to)
+        return exported(str(to), format)
 
     def ask(path: str, body: bytes, kind: str = "application/json") -> str:
         asked = urllib.request.Request(f"{address}/{path}", body, {"Content-Type": kind})
         with urllib.request.urlopen(asked) as answer:
             return str(answer.read().decode())
 
-    monkeypatch.setattr(Local, "export", staticmethod(classifier))
+    monkeypatch.setattr(exporting, "write_bundle", classifier)
     wanted = {"sequences": ["abc", "hhh"], "error": 0.1}
     path = "api/v1/sweeps/s/classes"
     found = json.loads(ask(path, json.dumps(wanted).encode()))
     assert [one["text"] for one in found["sequences"]] == ["abc", "hhh"]
     assert all(one["class"] in one["set"] for one in found["sequences"])
-    html = ask("sweeps/s/classes", b"sequences=abc%0Ahhh", "application/x-www-form-urlencoded")
-    assert all(one["class"] in html for one in found["sequences"]) and "hhh" in html
+    form = b"sequences=abc%0Ahhh&error=0.1&decide=macro_f1"
+    html = ask("sweeps/s/classes", form, "application/x-www-form-urlencoded")
+    decided = json.loads(ask(path, json.dumps(wanted | {"decide": "macro_f1"}).encode()))
+    for one in decided["sequences"]:
+        assert f"<td>{one['class']}</td>" in html and f"<td>{', '.join(one['set'])}</td>" in html
+    assert decided["promise"] in html and "for the highest macro F1" in html and "hhh" in html
     for more, why in (({"error": 0.0001}, "--error is 0.0001"), ({"sequences": ["XYZ"]}, "of s")):
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask(path, json.dumps(wanted | more).encode())
@@ -159,13 +163,18 @@ def test_a_service_tells_classes_by_a_bundle_that_it_makes(
     write_classifier(Path("here"))
     printed = list[str]()
     for bundle in ("here", "s"):
-        for how in (["--json", "--error", "0.1"], ["--class", "bad", "--recall", "0.5"]):
+        for how in (
+            ["--json", "--error", "0.1"],
+            ["--json", "--decide", "macro_f1"],
+            ["--class", "bad", "--recall", "0.5"],
+        ):
             command = ["classify", bundle, "--data", "new.csv", "--text", "said", "--label", "kind"]
             assert cli.main([*command, *how, "--server", address]) == 0
             printed.append(capsys.readouterr().out)
         assert cli.main([*command, "--data", "odd.csv", "--server", address]) == 2
         printed.append(capsys.readouterr().err.splitlines()[-1])
-    assert printed[:3] == printed[3:]
+    assert printed[:4] == printed[4:]
+    assert json.loads(printed[1])["decision"]["macro_f1"]["macro_f1"] > 0
     Path("new.txt").write_text("abc", encoding="utf-8")
     Path("labels.csv").write_text("session,label\nnew.txt,good\n", encoding="utf-8")
     for bundle in ("here", "s"):
@@ -173,17 +182,13 @@ def test_a_service_tells_classes_by_a_bundle_that_it_makes(
         assert cli.main([*command, "--server", address]) == 0
         printed.append(capsys.readouterr().out)
     assert printed[-1] == printed[-2]
-    assert printed[2].startswith("lstm-sweep: odd.csv:5: found the class 'strange'")
+    assert printed[3].startswith("lstm-sweep: odd.csv:5: found the class 'strange'")
 
 
 def test_who_may_only_read_starts_no_export(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = list[str]()
 
-    def noted(reference: str, to: str, **more: Any) -> Exported:
-        made.append(reference)
-        return export(reference, to, **more)
-
-    monkeypatch.setattr(Local, "export", staticmethod(noted))
+    monkeypatch.setattr(exporting, "write_bundle", lambda *given, **more: made.append("one"))
     place = f"{address}/api/v1/sweeps/s"
     for path in (f"{place}/export", f"{place}/trials/1/export", f"{address}/sweeps/s/export"):
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -195,7 +200,7 @@ def test_who_may_only_read_starts_no_export(address: str, monkeypatch: pytest.Mo
 def test_a_model_is_registered_once(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Local, "export", staticmethod(export))
+    monkeypatch.setattr(exporting, "write_bundle", write_bundle)
     command = ["export", "s/1", "--to", "new", "--register", "words", "--server", address]
     assert cli.main(command) == 0
     assert "registered: version 1 of words, the champion" in capsys.readouterr().out
@@ -209,7 +214,7 @@ def test_a_model_is_registered_once(
 def test_a_bundle_that_was_changed_on_its_way_is_not_taken(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Local, "export", staticmethod(export))
+    monkeypatch.setattr(exporting, "write_bundle", write_bundle)
     find = bundles.Bundles.find
 
     def other(self: bundles.Bundles, *given: Any, **more: Any) -> bundles.Bundle:

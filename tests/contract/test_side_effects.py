@@ -84,7 +84,7 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
     def export_best(folder: Path, to: str = "best") -> dict[str, Any]:
         store = store_in(folder)
         record = ranked(reader.trials(store, "s"))[0]
-        return write_bundle(store, record, folder / to, "keras")
+        return write_bundle(store, [record], folder / to, "keras").to_dict()
 
     store_in(folders[0])  # MLflow is imported
     with nothing_changed():

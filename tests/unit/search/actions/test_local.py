@@ -145,17 +145,17 @@ def test_networks_are_counted_as_if_each_was_judged(tmp_path: Path) -> None:
 RECORD = TrialRecord(sweep="good", number=3, config=TrialConfig(), seed=1, tags=Tags.of("r", {}))
 
 
-def kept(to: Path, parity: dict[str, Any], *, unchecked: bool = False) -> dict[str, Any]:
+def kept(to: Path, parity: dict[str, Any], *, unchecked: bool = False) -> export.Exported:
     """What comes of a bundle that was checked so far."""
 
     def write(folder: Path, format: str) -> dict[str, Any]:
         folder.mkdir()
         (folder / "model.keras").write_text(format)
-        return {"parity": parity}
+        return {"trial": RECORD.id, "test_loss": None, "parity": parity, "model_version": None}
 
-    kind = mock.Mock(bundle_writer=lambda store, record: write)
+    kind = mock.Mock(bundle_writer=lambda store, record: write, bundle_lines=lambda result: [])
     with mock.patch.object(export, "task_kind_of_run", lambda tags: kind):
-        return export.write_bundle(mock.Mock(Store), RECORD, to, "keras", unchecked=unchecked)
+        return export.write_bundle(mock.Mock(Store), [RECORD], to, "keras", unchecked=unchecked)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_one_that_cannot_be_checked_is_kept_only_if_the_user_says_so(
     assert why in str(refused.value)
     assert str(refused.value).endswith("expected --unchecked, to export it all the same")
     assert list(tmp_path.iterdir()) == []
-    assert kept(tmp_path / "best", parity, unchecked=True)["parity"] == parity
+    assert kept(tmp_path / "best", parity, unchecked=True).printed["parity"] == parity
     assert (tmp_path / "best" / "model.keras").exists()
 
 
