@@ -96,6 +96,7 @@ class Read:
     empty: int = 0
     places: dict[str, str] = field(default_factory=dict)
     groups: bool = False
+    ungrouped: int = 0
     #: whether the order of classes is given
     numbered: bool = False
     words: Words | None = None
@@ -196,11 +197,13 @@ def of_texts(source: Source) -> Read:
         read.add(codes, read.class_of(row.label), -1 if split is None else split)
         read.rows.append(number)
         read.contents.append(_hash(row.text))
-        if row.group is not None:
-            read.units.append(_hash(row.group))
+        if read.groups:
+            read.ungrouped += row.group is None
+            read.units.append(_hash(row.text if row.group is None else row.group))
     read.flush()
     read.check()
-    read.about = "; ".join(filter(None, [read.about, str(noted)]))
+    alone = f"{read.ungrouped:,} rows without a group stay with equal texts" * bool(read.ungrouped)
+    read.about = "; ".join(filter(None, [read.about, str(noted), alone]))
     return read
 
 
@@ -261,8 +264,8 @@ def class_folders(path: Path) -> ClassFolders | None:
         classes = {one.name: _files(one) for one in _folders(folder) if not _is_unlabelled(one)}
         if len(classes) < 2 or not all(classes.values()):
             return None
-        if split is None and min(map(len, classes.values())) < 2:
-            return None
+        if split is None and 2 * sum(len(files) > 1 for files in classes.values()) <= len(classes):
+            return None  # a file may be a class, of lines
         found[split] = classes
     return found
 

@@ -457,7 +457,7 @@ def _classes(
         for number in np.flatnonzero((only > 0) & (counts[TRAIN] == 0)):
             raise InputError(
                 f"{read.name}: class {told(names[number])} is in the {SPLITS[split]} split only "
-                f"({only[number]:,} sequences), expected some in train"
+                f"({_sequences(only[number])}), expected some in train"
             )
     used = np.flatnonzero(counts[TRAIN]).tolist()
     if not read.numbered:
@@ -477,11 +477,15 @@ def _counted(classes: tuple[str, ...], labels: NDArray[np.int32]) -> str:
     return f"{len(labels):,} sequences of {len(classes)} classes: {', '.join(told)}{more}"
 
 
+def _sequences(count: int) -> str:
+    return f"{count:,} sequence{'' if count == 1 else 's'}"
+
+
 def _left_out(read: Read) -> Iterator[str]:
     for kind, what in (("unlabelled", "without a label"), ("empty", "without symbols")):
         if count := getattr(read, kind):
             place = read.places[kind]
-            yield f"{count:,} sequences {what} are left out, the first is {place}"
+            yield f"{_sequences(count)} {what} left out, the first is {place}"
 
 
 def _alike(
@@ -577,9 +581,8 @@ def _draw(
                 continue  # which only another split has, or none
             alike = "" if apart == in_class else f" in {apart} groups that stay together"
             raise InputError(
-                f"{read.name}: class {told(name)} has {in_class} sequence"
-                f"{'' if in_class == 1 else 's'}{alike}, expected at least {len(goals) + 1}, some "
-                f"for each split"
+                f"{read.name}: class {told(name)} has {_sequences(in_class)}{alike}, expected at "
+                f"least {len(goals) + 1}, some for each split"
             )
         if len(members) <= len(goals):
             continue  # rarer classes of its units decide

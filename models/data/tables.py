@@ -20,7 +20,8 @@ from lstm_sweep.models.errors import InputError, cut, nearest, shown
 
 #: characters of a text, at most: a longer one is a table with a quote that does not end, say
 LONGEST_TEXT = 1 << 22
-#: rows in which the label of the first must come again if that is no header
+#: rows in which the label of the first must come again if that is no header, and in which columns
+#: that are asked for must be met
 LOOKED_AT = 10_000
 #: names of columns of a message, at most
 MOST_NAMED = 20
@@ -292,13 +293,17 @@ def lines_of(path: Path, noted: Noted) -> Iterator[str]:
 
 def _of_json(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
     index: list[str | None] | None = None
-    for number, content in _objects(path, noted):
+    objects = _objects(path, noted)
+    ahead = [*itertools.islice(objects, LOOKED_AT)]
+    for number, content in itertools.chain(ahead, objects):
         if not isinstance(content, dict):
             raise InputError(
                 f"{path}:{number}: found {told(content)}, expected an object of JSON in each line"
             )
         if index is None:
-            names = [*content]
+            some = {key for _, one in ahead if isinstance(one, dict) for key in one}
+            given = {columns.label, columns.text, columns.group} & some - {*content}
+            names = [*content, *sorted(map(str, given))]  # what the first row lacks
             index = [None if one is None else names[one]
                      for one in columns.found(str(path), names)]  # fmt: skip
         values = [None if one is None else content.get(one) for one in index]

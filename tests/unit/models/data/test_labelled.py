@@ -156,6 +156,24 @@ def test_rows_of_a_group_stay_in_one_split_and_equal_texts_do_if_they_are_the_gr
     assert "1 equal ones occur with several classes" in said
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.jsonl", "b.jsonl"])
+def test_rows_without_a_group_stay_with_equal_texts(name: str, tmp_path: Path) -> None:
+    rows = [(label, text, "" if n % 3 == 0 else str(n // 6)) for n, (label, text)
+            in enumerate([*ROWS, *ROWS, *ROWS[:3]])]  # fmt: skip
+    objects = [{"label": label, "text": text} | ({"by": by} if by or name[0] == "a" else {})
+               for label, text, by in rows]  # fmt: skip
+    lines = ["label\ttext\tby", *map("\t".join, rows)]
+    if name != "a.tsv":
+        lines = [json.dumps(one) for one in objects]
+    source = Source(data=str(write(tmp_path, {name: "\n".join(lines)}) / name), label="label",
+                    text="text", group="by", symbols="chars")  # fmt: skip
+    corpus = load_labelled(source)
+    assert "; 41 rows without a group stay with equal texts" in corpus.decided
+    found = [{*texts_of(corpus, split)} for split in corpus.splits().values()]
+    alone = [ROWS[n] for n in range(0, 60, 3)]
+    assert {sum(row in split for split in found) for row in alone} == {1}
+
+
 def test_a_column_called_text_may_have_the_labels(tmp_path: Path) -> None:
     lines = "".join(f"{label}\t{text}\n" for label, text in ROWS)
     data = str(write(tmp_path, {"a.tsv": "text\tbody\n" + lines}) / "a.tsv")
@@ -272,10 +290,30 @@ def test_words_are_symbols_of_texts_without_classes_too(
 
 
 TSV = delimited("\t")
+LOG = "".join(f"job={n // 2} step {'ok' if n % 4 < 2 else 'was not done'}\n" for n in range(80))
+JOBS: dict[str, Any] = {"symbols": "lines", "session_by": r"job=(\d+)"}
 REFUSED: list[tuple[dict[str, str] | dict[str, bytes], dict[str, Any], str]] = [
     ({"a.tsv": TSV + "odd\tone\n"}, {}, "a.tsv: class 'odd' has 1 sequence, expected at least 3"),
     ({"d/train.tsv": TSV, "d/test.tsv": TSV + "new\tx y\n"}, {},
-     "d: class 'new' is in the test split only (1 sequences), expected some in train"),
+     "d: class 'new' is in the test split only (1 sequence), expected some in train"),
+    ({"d/train.tsv": TSV, "d/dev.tsv": TSV + "new\tx y\nnew\tz\n"}, {},
+     "d: class 'new' is in the validation split only (2 sequences), expected some in train"),
+    (in_folders("d/", [*ROWS, ("odd", "x y")]), {"label": None},
+     "d: class 'odd' has 1 sequence, expected at least 3, some for each split"),
+    (in_folders("d/", [*ROWS, ("neg", "long " * (1 << 20))]), {"label": None},
+     "d/neg/60.txt: found a text of over 4,194,304 characters, expected at most so many"),
+    (in_folders("d/", [(f"c{n // 2}", "x y") for n in range(2_004)]), {"label": None},
+     "d: has over 1,000 classes, such as 'c998', expected fewer: a label is the name of a class"),
+    (in_folders("d/", [*ROWS, *[("neg", "")] * 9]), {"label": None},
+     "d/neg/60.txt: found no text, as in 9 of 69 sequences, expected a text in each"),
+    ({"d/train.jsonl": json_lines(), "d/test.jsonl": json_lines([("1", "x")])}, {"label": "label"},
+     "d: class '1' is in the test split only (1 sequence), expected some in train"),
+    ({"d/train.csv": delimited(",", "l,t"), "d/test.csv": delimited(",", "kind,t")},
+     {"label": "l"}, "d/test.csv: --label is 'l': it has no such column, expected one of 'kind'"),
+    ({"a.jsonl": json_lines([("", "x y") if n % 2 else row for n, row in enumerate(ROWS)])},
+     {"label": "label"}, "a.jsonl:2: found no label, as in 30 of 60 sequences"),
+    ({"a.tsv": "l\tt\n" + TSV}, {"label": "l", "group": "speaker"},
+     "a.tsv: --group is 'speaker': it has no such column, expected one of 'l', 't', or"),
     ({"a.tsv": "".join(f"{label}\t\n" for label, _ in ROWS)}, {},
      "a.tsv:1: found no text, as in 60 of 60 sequences, expected a text in each"),
     ({"a.tsv": TSV + "pos\t" + "long " * (1 << 20)}, {},
@@ -316,6 +354,21 @@ REFUSED: list[tuple[dict[str, str] | dict[str, bytes], dict[str, Any], str]] = [
      "by: names none of the sessions, expected names such as 'a, session 1'"),
     ({"a": "1 2\n" * 9, "by": "1 x\n2 y\n"}, {"labels": "by"},
      "session a, session 3: found no label, as in 7 of 9 sequences"),
+    ({"a": "1 2\n" * 9, "by": "".join(f"{n} {'x' if n < 9 else 'y'}\n" for n in range(1, 10))},
+     {"labels": "by"}, "a: class 'y' has 1 sequence, expected at least 3, some for each split"),
+    ({"a": "1 2\n" * 9, "by": "".join(f"{n} x\n" for n in range(1, 10))}, {"labels": "by"},
+     "a: has one class, 'x', expected at least 2"),
+    *(
+        ({"log": LOG, "by": labels}, {"labels": "by"} | JOBS, said) for labels, said in (
+            ("".join(f"{n}\t{n % 2}\n" for n in range(0, 40, 2)) + "1\t1\n",
+             "session 3: found no label, as in 19 of 40 sequences, expected a label in each"),
+            ("".join(f"{n}\t{int(n > 0)}\n" for n in range(40)),
+             "log: class '0' has 1 sequence, expected at least 3, some for each split"),
+            ("0\ta\n1\tb\n0\tb\n", "by:3: session 0 has two labels, expected one"),
+            ("x0\ta\nx1\tb\n", "by: names none of the sessions, expected names such as '0'"),
+            ("", "by: names none of the sessions, expected names such as '0'"),
+        )
+    ),
 ]  # fmt: skip
 
 
