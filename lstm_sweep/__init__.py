@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lstm_sweep._launch import Service, SweepFields, connect, launch, prune, sweep, sweeps
     from lstm_sweep._model import Model, load
-    from lstm_sweep._sweep import Rerun, Sweep, Trial
+    from lstm_sweep._sweep import Sweep, Trial
     from lstm_sweep.models.errors import InputError
+    from lstm_sweep.search.actions.rerun import Rerun
     from lstm_sweep.search.actions.sweeps import SweepStatusReport, TrialComparison
     from lstm_sweep.search.store.faults import StoreError
 
@@ -32,9 +33,10 @@ __all__ = [
 
 #: where public names are; all others are in `_launch`
 _PLACES = {
-    "Model": "_model", "load": "_model", "Rerun": "_sweep", "Sweep": "_sweep", "Trial": "_sweep",
-    "InputError": "models.errors", "SweepStatusReport": "search.actions.sweeps",
-    "TrialComparison": "search.actions.sweeps", "StoreError": "search.store.faults",
+    "Model": "_model", "load": "_model", "Sweep": "_sweep", "Trial": "_sweep",
+    "InputError": "models.errors", "Rerun": "search.actions.rerun",
+    "SweepStatusReport": "search.actions.sweeps", "TrialComparison": "search.actions.sweeps",
+    "StoreError": "search.store.faults",
 }  # fmt: skip
 
 

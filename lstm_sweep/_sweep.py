@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lstm_sweep.search.actions.remote import Actions
+    from lstm_sweep.search.actions.rerun import Rerun
     from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport, TrialComparison
     from lstm_sweep.search.driver.state import Observer
     from lstm_sweep.search.store.reader import TrialRecord
@@ -258,7 +259,9 @@ class Trial:
         Columns: `train_loss` and `val_loss` (nats), `val_accuracy`, `val_top5_accuracy`; for a
         template what its `fit` reports.
         """
-        return _curve(self.run_id, self._actions)
+        found = self._actions.show(self.run_id)
+        rounds = found.record.rounds_per_epoch
+        return _tables.curve(found.by_epoch, found.record.results, rounds)
 
     def compare(self, other: Trial | str) -> TrialComparison:
         """Compare it with another trial: configs, curves, and which one is better.
@@ -309,6 +312,8 @@ class Trial:
     ) -> Rerun:
         """Train it again in a new run, and compare every metric of every round.
 
+        `Sweep.trial` finds the new run by its `rerun_run_id`.
+
         Args:
             set: other values for fields of its config, which make a variation
             on: where it runs: `local`, `ray` on a cluster, or `inline` to debug
@@ -316,50 +321,9 @@ class Trial:
             progress: as for `launch`
         """
         observer, file = observer_of(progress), _path("template", template)
-        done = drive(
+        return drive(
             lambda interrupts: self._actions.rerun(self.run_id, set, on, file, observer, interrupts)
-        ).to_dict()
-        return Rerun(run_id=done.pop("rerun_run_id"), **done, _actions=self._actions)
-
-
-@dataclass(frozen=True, repr=False)
-class Rerun:
-    """What has come out when a trial was trained again."""
-
-    #: ID of the trial
-    trial: str
-    #: ID of the new run in MLflow
-    run_id: str
-    #: `identical`, `within_tolerance` or `different`
-    verdict: str
-    #: epochs that both runs have
-    epochs_compared: float
-    #: largest absolute difference of two values of a metric; None if one of them is no number
-    max_difference: float | None
-    #: `epoch`, `metric`, `was` and `is` of the first difference; None without one
-    first_difference: dict[str, Any] | None
-    #: fields that were changed on purpose: `was` and `is`
-    variation: dict[str, dict[str, Any]]
-    #: packages with another version than then: `was` and `is`
-    changed_versions: dict[str, dict[str, str]]
-    #: kind of device, if it is another one: `was` and `is`
-    changed_device: dict[str, str] | None
-    #: how it has ended
-    outcome: str
-    _actions: Actions
-
-    def __repr__(self) -> str:
-        return f"<Rerun of {self.trial}: {self.verdict}, {self.epochs_compared:g} epochs compared>"
-
-    def curve(self) -> pd.DataFrame:
-        """Its metrics by epoch, as `Trial.curve` has those of the first run."""
-        return _curve(self.run_id, self._actions)
-
-
-def _curve(run_id: str, actions: Actions) -> pd.DataFrame:
-    found = actions.show(run_id)
-    rounds = found.record.rounds_per_epoch
-    return _tables.curve(found.by_epoch, found.record.results, rounds)
+        )
 
 
 def _path(name: str, given: PathLike | None) -> str | None:

@@ -66,8 +66,9 @@ Pair: TypeAlias = tuple[float, str, Any, Any]
 class Rerun(Document):
     """What has come out when a trial was trained again."""
 
-    #: ID of the trial, and of the new run
+    #: ID of the trial
     trial: str
+    #: ID of the new run in MLflow
     rerun_run_id: str
     #: `identical`, `within_tolerance` or `different`
     verdict: str
@@ -76,13 +77,13 @@ class Rerun(Document):
     #: largest absolute difference of two values of a metric; None if one of them is no number
     max_difference: float | None
     #: `epoch`, `metric`, `was` and `is` of the first difference; None without one
-    first_difference: Change | None
-    #: fields that were changed on purpose
-    variation: Mapping[str, Change]
-    #: packages with another version than then
-    changed_versions: Mapping[str, Change]
-    #: kind of device, if it is another one
-    changed_device: Change | None
+    first_difference: Mapping[str, Any] | None
+    #: fields that were changed on purpose: `was` and `is`
+    variation: Mapping[str, Mapping[str, Any]]
+    #: packages with another version than then: `was` and `is`
+    changed_versions: Mapping[str, Mapping[str, Any]]
+    #: kind of device, if it is another one: `was` and `is`
+    changed_device: Mapping[str, Any] | None
     #: how it has ended
     outcome: str
 

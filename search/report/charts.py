@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from lstm_sweep.search.report import svg
 from lstm_sweep.search.report.svg import CHARACTER, LARGEST, WIDTH, Scale, scale, short, within
-from lstm_sweep.search.values.sweep import Confirmed
 
 T = TypeVar("T")
 #: places on x, and losses; a point without a finite one is left out
@@ -187,8 +186,8 @@ class Bar(NamedTuple):
     strong: bool = False
 
 
-def bars(rows: Sequence[Bar], *, title: str, limit: float | None = None) -> Markup:
-    """Amounts as bars from 0, if they are above it; `limit` is a line that none can come below."""
+def bars(rows: Sequence[Bar], *, title: str) -> Markup:
+    """Amounts as bars from 0, if they are above it."""
     if not rows:
         return svg.nothing(title)
     room = WIDTH - 20 - max(len(row.text) for row in rows) * CHARACTER
@@ -203,11 +202,7 @@ def bars(rows: Sequence[Bar], *, title: str, limit: float | None = None) -> Mark
             svg.element("rect", x=4, y=top + 20, width=width, height=THICK, rx=2, class_=class_),
             svg.text(row.text, 4 + width + 6, top + 31, class_="strong" if row.strong else None),
         ]
-    height = BAR_ROW * len(rows) + 2
-    if limit is not None and 0 < limit <= most:
-        x = 4 + room * (limit / most)
-        parts.append(svg.line(x, 18, x, height, "level"))
-    return svg.picture(height, title, *parts)
+    return svg.picture(BAR_ROW * len(rows) + 2, title, *parts)
 
 
 # --- curves ---------------------------------------------------------------------------------------
@@ -345,63 +340,3 @@ def scatter(
                 marks.append(mark("cross", x(dot.x), y.end + 5, "failed", dot.tip))
         parts += [svg.path(line if joined else [], f"stroke {class_}"), *marks]
     return frame.picture(title, parts, entries, behind)
-
-
-#: px of a row of `seeds`
-SEEDS_ROW = 46.0
-
-
-def seeds(rows: Sequence[tuple[Confirmed, str]], *, x_label: str) -> Markup:
-    """Losses of configs over seeds: a row each, with mean and standard deviation as a bar.
-
-    Beside a config is what is written at the right end.
-    """
-    title = f"{x_label} over seeds"
-    spans = [
-        () if one.mean is None else (one.mean, one.mean - one.spread, one.mean + one.spread)
-        for one, _ in rows
-    ]
-    further = [
-        loss
-        for (one, _), span in zip(rows, spans, strict=True)
-        for loss in (*one.losses, *span, one.first_loss)
-    ]
-    x = scale(within(further, spans[0] if spans else ()), 16, WIDTH - RIGHT)
-    if x is None:
-        return svg.nothing(title)
-    bottom = SEEDS_ROW * len(rows) + 6
-    parts = list[Markup]()
-    for tick in x.ticks(TICKS_X):
-        parts.append(svg.line(x(tick), 6, x(tick), bottom, "grid"))
-        parts.append(tick_name(tick, x(tick), bottom + 15))
-    for index, ((one, note), span) in enumerate(zip(rows, spans, strict=True)):
-        parts += _seeds_row(one, note, span, x, SEEDS_ROW * index)
-    parts.append(svg.text(x_label, WIDTH / 2, bottom + 33, anchor="middle", class_="label"))
-    entries = [
-        ("s0", "circle", "further seeds; bar: mean and deviation"),
-        ("hollow", "diamond", "first run, by which it was chosen"),
-    ]
-    below, height = legend(entries, bottom + 40)
-    return svg.picture(bottom + 40 + height, title, *parts, below)
-
-
-def _seeds_row(
-    one: Confirmed, note: str, span: tuple[float, ...], x: Scale, top: float
-) -> list[Markup]:
-    """A row; `span` is the mean, and one standard deviation below and above it, or nothing."""
-    middle = top + 33
-    width = WIDTH - RIGHT - 16 - CHARACTER * len(note)
-    parts = [
-        svg.text(svg.fitted(one.trial, width), 16, top + 18, class_="halo"),
-        svg.text(note, WIDTH - RIGHT, top + 18, anchor="end", class_="faint halo"),
-    ]
-    if span:
-        mean, low, high = map(x, span)
-        width = max(high - low, 1)
-        parts += [
-            svg.element("rect", x=low, y=middle - 6, width=width, height=12, class_="spread"),
-            svg.line(mean, middle - 9, mean, middle + 9, "mean"),
-        ]
-    parts += [mark("circle", x(loss), middle, "s0", f"{loss:.4f}") for loss in one.losses]
-    first = mark("diamond", x(one.first_loss), middle, "hollow", f"first: {one.first_loss:.4f}")
-    return [*parts, first]

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from lstm_sweep.models.classes import Evidence
 from lstm_sweep.models.config import Limit
 from lstm_sweep.models.conformal import CONFIDENCE
-from lstm_sweep.models.data import source
 from lstm_sweep.models.quality import VERDICT, OverRates
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
@@ -27,7 +26,6 @@ from lstm_sweep.search.report.charts import (
     best_over_time,
     learning_curves,
     scatter,
-    seeds,
 )
 from lstm_sweep.search.report.svg import LARGEST, NOTHING, Figure, Table, duration, short
 from lstm_sweep.search.values.sweep import SHARES, Confirmed, Sweep
@@ -47,21 +45,17 @@ def losses(found: Findings) -> Iterator[Figure]:
     best = found.leader
     if best is None or best.best_loss is None or not found.baselines or best.best_loss < 0:
         return
-    own, in_nats, floor = best.best_loss, found.objective.nats_per_symbol, found.entropy
+    own, in_nats = best.best_loss, found.objective.nats_per_symbol
     rows = {best.id: own, **{by_name(name): x for name, x in found.baselines.items()}}
     drawn = [Bar(name, x, f"{x:.4f}", strong=name == best.id) for name, x in rows.items()]
-    caption = "Shorter is better."
-    if floor is not None:
-        caption += f" The line is the entropy of the data, {floor:.4f} nats: no model can pass it."
-        rows["entropy of the data"] = floor
     cells = [
         [name, f"{x:.4f}", *([f"{bits(x):.4f}"] if in_nats else []), f"{x - own:+.4f}"]
         for name, x in rows.items()
     ]
     in_bits = ["bits per symbol"] if in_nats else []
     headings = ["model", found.objective.name, *in_bits, "more than the best trial"]
-    draw = bars(drawn, title="losses of models", limit=floor)
-    yield Figure("Against the baselines", draw, caption, Table(headings, cells))
+    draw = bars(drawn, title="losses of models")
+    yield Figure("Against the baselines", draw, "Shorter is better.", Table(headings, cells))
 
 
 def spread(found: Findings) -> Iterator[Figure]:
@@ -81,7 +75,7 @@ def spread(found: Findings) -> Iterator[Figure]:
     ]
     yield Figure(
         "How sure this is",
-        seeds([(one, _verdict(one)) for one in found.confirmed], x_label=found.objective.name),
+        NOTHING,
         "The best configs, trained again with further seeds. The first run counts in neither mean "
         "nor standard deviation: it was chosen for its low loss, so it tends to be too good.",
         Table(
@@ -229,8 +223,7 @@ def _trials_table(found: Findings) -> Table:
 
 
 def _levels(found: Findings) -> dict[str, float]:
-    levels = {by_name(name): loss for name, loss in found.baselines.items()}
-    return levels if found.entropy is None else levels | {"entropy": found.entropy}
+    return {by_name(name): loss for name, loss in found.baselines.items()}
 
 
 def _measure(found: Findings) -> str:
@@ -441,13 +434,6 @@ class Findings(Sweep):
         if self.spec.get("size_rule") == "off" or not (is_number(low) and is_number(high)):
             return None
         return (low, high) if 0 < low < high else None
-
-    @property
-    def entropy(self) -> float | None:
-        """Entropy of the data, nats per symbol; known of the sample that was generated."""
-        data = self.spec.get("data", self.params.get("data"))
-        known = data == "workflow-log" and self.objective.nats_per_symbol
-        return source.WORKFLOW.entropy(ends=bool(self.spec.get("ends"))) if known else None
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:

@@ -39,7 +39,7 @@ def headline(found: Findings) -> str:
 
 
 def comparisons(found: Findings) -> list[str]:
-    """How far the best trial is from the baselines, and from the entropy."""
+    """How far the best trial is from the baselines."""
     best = found.leader
     if best is None or best.best_loss is None:
         return []
@@ -58,13 +58,6 @@ def comparisons(found: Findings) -> list[str]:
         )
     if unknown := found.about.get("unknown symbols"):
         said.append(f"{unknown}.")
-    if found.entropy is not None:
-        above = best.best_loss - found.entropy
-        where = "above it" if above >= 0 else "below it, by the chance of its targets"
-        said.append(
-            f"On average no model can be below the entropy of these data, {found.entropy:.4f} "
-            f"nats; the best trial is {abs(above):.4f} nats {where}."
-        )
     if found.objective.nats_per_symbol and 0 <= best.best_loss < 50:
         perplexity = f"{math.exp(best.best_loss):.2f}"
         said.append(
@@ -123,8 +116,6 @@ TRIALS_EACH = 8
 LATE = 0.2
 #: share of the trials from which on failures are worth a word
 FAILING = 0.1
-#: share of the entropy within which little is left to gain
-CLOSE = 0.02
 
 
 class Advice(NamedTuple):
@@ -138,7 +129,7 @@ def advice(found: Findings) -> list[Advice]:
     """What to try next, what matters most first."""
     if not found.is_over:
         return [Advice("The sweep is under way.", f"lstm-sweep status {found.name} --follow")]
-    parts = (_first, _bounds, _epochs, _budget, _seeds, _failures, _close)
+    parts = (_first, _bounds, _epochs, _budget, _seeds, _failures)
     return [one for part in parts for one in part(found)]
 
 
@@ -284,15 +275,6 @@ def _failures(found: Findings) -> Iterator[Advice]:
         if count >= max(2, FAILING * len(found.attempts)):
             words = outcome.replace("_", " ")
             yield Advice(f"{count} attempts ended as {words}: {REMEDIES[Outcome(outcome)]}.")
-
-
-def _close(found: Findings) -> Iterator[Advice]:
-    best = found.best
-    near = -math.inf if found.entropy is None else found.entropy * (1 + CLOSE)
-    if best and best.best_loss is not None and best.best_loss <= near:
-        yield Advice(
-            "The best loss is close to the entropy of the data: there is little left to gain."
-        )
 
 
 HERE = Path(__file__).parent

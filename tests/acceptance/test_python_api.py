@@ -158,7 +158,8 @@ def test_a_trial_is_trained_again_and_compared(sweep: ls.Sweep) -> None:
     with nothing_changed():
         again = sweep.best.rerun()
     assert (again.verdict, again.epochs_compared, again.max_difference) == ("identical", 2, 0.0)
-    pd.testing.assert_frame_equal(again.curve(), sweep.best.curve())
+    rerun = sweep.trial(again.rerun_run_id)
+    pd.testing.assert_frame_equal(rerun.curve(), sweep.best.curve())
     assert len(sweep.trials()) == 3  # it is none of the sweep's own
     with pytest.raises(ls.InputError, match="did you mean 'dropout'"):
         sweep.best.rerun(set={"dropuot": 0.5})

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,7 +20,6 @@ from lstm_sweep.search.report.charts import (
     best_over_time,
     learning_curves,
     scatter,
-    seeds,
 )
 from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.report.svg import CHARACTER, scale
@@ -30,7 +28,6 @@ from tests.unit.search.report.found import (
     HOSTILE,
     SVG,
     centre,
-    confirmation,
     findings,
     parsed,
     points,
@@ -45,7 +42,7 @@ def test_any_value_can_be_drawn(value: float) -> None:
     drawing = bars([Bar(HOSTILE, value, HOSTILE), Bar("b", 1.0, "")], title=HOSTILE)
     assert len(with_class(parsed(drawing), "bar")) == 2
     parsed(bars([], title="nothing"))
-    parsed(bars([Bar("a", value, "")], title="one", limit=value))
+    parsed(bars([Bar("a", value, "")], title="one"))
 
 
 def test_points_are_where_the_values_say() -> None:
@@ -100,14 +97,6 @@ def test_what_has_no_result_is_a_cross_at_the_upper_edge() -> None:
     crosses = with_class(root, "cross", "failed")
     assert len(crosses) == 3 + 1  # and one in the legend
     assert "no result, or a loss above the frame" in texts(root)
-
-
-@pytest.mark.parametrize("losses", [(), (1.0,), (1.0, 1.0, 1e100)])
-def test_any_seeds_can_be_drawn(losses: tuple[float, ...]) -> None:
-    row = replace(confirmation(0, 1.0, None), trial=HOSTILE, losses=losses), HOSTILE
-    parsed(seeds([row], x_label="loss"))
-    parsed(seeds([row, (confirmation(1, 2.0, 0.5), "")], x_label="loss"))
-    parsed(seeds([], x_label="loss"))
 
 
 finite = st.floats(min_value=-1e100, max_value=1e100)

@@ -164,7 +164,7 @@ def test_the_page_has_the_answer_first_and_all_its_parts() -> None:
     places = [said.index(part) for part in parts]
     assert places == sorted(places)
     drawings = re.findall(r"<svg xmlns=.*?</svg>(?=</div>)", html, re.DOTALL)
-    assert len(drawings) == 8
+    assert len(drawings) == 7
     for one in drawings:
         parsed(one)
     assert read.tags.count("figcaption") == read.tags.count("details") == 9
