@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from html import escape
 from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -22,7 +22,6 @@ from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.search.cli.terminal import plain_json
 from lstm_sweep.search.driver.state import SILENT, Observer, SweepState
 from lstm_sweep.search.process.secrets import without_secrets
-from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.documents import duration, loss_text, time_left_text, trained_text
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
@@ -37,7 +36,8 @@ WAITING = (
 )
 #: lines of the live table that are no slots: its head, how many are hidden, and the summary
 LINES_AROUND = 4
-LISTED = 5
+#: trials, slots and characters of a line in a notebook
+LISTED, SLOTS, NOTEBOOK = 5, 16, 115
 COMMON = ("event", "time", "sweep")
 #: further fields of each kind of line, in order
 SCHEMA: Mapping[str, tuple[str, ...]] = {
@@ -221,7 +221,7 @@ class JsonLines(Observer):
 
 
 class NotebookTable(Observer):
-    """A table in the output of a notebook's cell, which is updated in place."""
+    """The live table in the output of a notebook's cell, with the best trials and what was said."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -239,7 +239,6 @@ class NotebookTable(Observer):
         """The next update shows it among the others."""
 
     def said(self, text: str) -> None:
-        """Keep a line, which can be unfolded below the table."""
         self._lines.append(without_secrets(text))
 
     def ended(self, state: SweepState) -> None:
@@ -249,44 +248,17 @@ class NotebookTable(Observer):
         from IPython.display import display
 
         self._painted = state.now
-        text = f"{state.name}: {result(state) if ended else summary(state)}"
-        shown = {"text/html": page(state, text, self._lines, ended=ended), "text/plain": text}
+        text = io.StringIO()
+        console = Console(file=text, width=NOTEBOOK, force_jupyter=False, markup=False, emoji=False)
+        console.print(state.name, Text(result(state)) if ended else running(state, SLOTS))
+        if best := state.ranked[:LISTED]:
+            console.print(trials_table(best, "the best that have ended"))
+        console.print(*self._lines, sep="\n", highlight=False)
+        shown = {"text/plain": text.getvalue()}
         if self._handle is None:
             self._handle = display(shown, raw=True, display_id=True)
         else:
             self._handle.update(shown, raw=True)
-
-
-def page(state: SweepState, text: str, lines: Iterable[str], *, ended: bool) -> str:
-    """A sweep as HTML: trials that run, the best ones, and baselines; `lines` are folded up."""
-    done, most = float(state.trials_done), state.spec.trials
-    if most is None:
-        done, most = state.seconds, round(state.seconds + (state.seconds_left or 0.0))
-    parts = [f"<div>{escape(text)}</div>"]
-    if not ended:
-        parts.append(f'<progress value="{done:.0f}" max="{most}" style="width:100%"></progress>')
-        parts.append(_html_table("running", [*state.running.values()]))
-        parts.append(_html_table("paused", [*state.paused.values()]))
-    best = "best" if ended else "best that have ended"
-    parts.append(_html_table(best, state.ranked[:LISTED]))
-    if state.baselines:
-        losses = (f"{name.replace('_', ' ')} {loss_text(x)}" for name, x in state.baselines.items())
-        parts.append(f"<div>baselines: {escape(', '.join(losses))}</div>")
-    if folded := "<br>".join(map(escape, lines)):
-        parts.append(f"<details><summary>details</summary>{folded}</details>")
-    return "".join(parts)
-
-
-def _html_table(title: str, trials: Sequence[Trial]) -> str:
-    import pandas as pd
-
-    rows = [
-        {title: one.id, **one.config.table_columns(), "epochs": trained_text(one),
-         "loss": loss_text(one.best_loss)}
-        for one in trials
-    ]  # fmt: skip
-    with pd.option_context("display.max_colwidth", None):  # no cell is cut
-        return pd.DataFrame(rows).to_html(index=False) if rows else ""
 
 
 def running(state: SweepState, rows: int) -> Group:
@@ -404,7 +376,7 @@ class FittedTable:
         return table
 
 
-def trials_table(records: Iterable[TrialRecord], title: str = "") -> FittedTable:
+def trials_table(records: Iterable[Trial], title: str = "") -> FittedTable:
     records = list(records)
     shape = list(records[0].config.table_columns()) if records else []
     head = ["trial", "phase", "outcome", "loss", "bits", "epochs", "best epoch", *shape]
