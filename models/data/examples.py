@@ -369,7 +369,8 @@ def rows_of_new(source: Source, path: Path, noted: Noted) -> Iterator[Row]:
     elif folders := class_folders(path):
         yield from (row for _, row in _rows_of_folders(folders, noted))
     else:
-        yield from (Row(text_of(file, noted), None, None, file, 0) for file in all_files(path))
+        files = all_files(path, empty=True)
+        yield from (Row(text_of(file, noted), None, None, file, 0) for file in files)
 
 
 # sessions: lines, files, or records of a log, with a list of labels or in folders of their classes

@@ -440,9 +440,10 @@ def existing(data: str, field: str = "data") -> Path:
     return path
 
 
-def all_files(path: Path) -> list[Path]:
+def all_files(path: Path, *, empty: bool = False) -> list[Path]:
     """The file, or all files in the folder and below it, those of splits and beside them; some."""
-    return _with_content(path, _files(path) if path.is_dir() else [path])
+    files = _files(path) if path.is_dir() else [path]
+    return files if empty and files else _with_content(path, files)
 
 
 def file_groups(path: Path) -> dict[str, list[Path]]:

@@ -91,7 +91,8 @@ class Columns:
                 others = [columns.index("text")]
             if len(others) != 1:
                 text = f"{place}: which column has the texts is not said, expected --text with one"
-                raise InputError(f"{text} of {_listed(columns) if named else len(columns)}")
+                has = _listed(columns) if named else f"its {len(columns)} columns"
+                raise InputError(f"{text} of {has}")
             index[1] = others[0]
         return index
 

@@ -243,6 +243,58 @@ def test_new_texts_are_read_by_the_alphabet_of_a_model(tmp_path: Path) -> None:
         assert sizes(load_labelled(source)) == [48, 6, 6]
 
 
+SAID = "label,text\npos,a fine film\n"
+#: new data and their options, of a model of texts, of event ids, and of a log
+REFUSED_NEW: list[tuple[str, dict[str, str], dict[str, Any], str]] = [
+    ("texts", {"a.txt": ""}, {}, "a.txt: found no texts, expected some"),
+    ("texts", {"a.csv": SAID}, {}, "a.csv: which column has the texts is not said, expected --text "
+     "with one of its 2 columns"),
+    ("texts", {"a.csv": SAID + "pos,\n"}, {"text": "text"},
+     "a.csv:3: found an empty text, expected symbols"),
+    ("texts", {"d/a.txt": "a film", "d/b.txt": ""}, {}, "d/b.txt: found an empty text, expected"),
+    ("texts", {"d/pos/1": "a", "d/pos/2": "", "d/neg/1": "b", "d/neg/2": "c"}, {},
+     "d/pos/2: found an empty text, expected symbols"),
+    ("texts", {"a.csv": SAID + "pos," + "long " * (1 << 20)}, {"text": "text"},
+     "a.csv:3: found a text of over 4,194,304 characters"),
+    ("texts", {"a.txt": "long " * (1 << 20)}, {}, "a.txt:1: found a text of over 4,194,304"),
+    ("texts", {"a.csv": SAID + "odd,a\n"}, {"label": "label"},
+     "a.csv:3: found the class 'odd', possible: neg, pos"),
+    ("texts", {"d/a.csv": SAID, "d/b.csv": "kind,text\npos,a\n"}, {"label": "label"},
+     "d/b.csv: --label is 'label': it has no such column, expected one of 'kind', 'text', or"),
+    ("ids", {"a.txt": "5 7\n5 x\n"}, {}, "a.txt:2: found 'x', expected an event id: an integer"),
+    ("ids", {"a.txt": "5 7\n", "by": "1 none\n"}, {"labels": "by"},
+     "--labels by: found the class 'none', possible: even, odd"),
+    ("ids", {"a.txt": "5 7\n", "by": "1\n"}, {"labels": "by"},
+     "by:1: expected the name of a session and its class"),
+    ("ids", {"a.txt": "5 7\n", "by": "1 odd\n1 even\n"}, {"labels": "by"},
+     "by:2: session 1 has two labels, expected one"),
+    ("lines", {"log": "job=1 step ok\n", "by": "7 1\n"}, {"labels": "by"},
+     "--labels 'by': names none of the sessions, expected names such as '1'"),
+    ("lines", {"log": "job=1 step ok\n", "by": "1 failed\n"}, {"labels": "by"},
+     "--labels by: found the class 'failed', possible: 0, 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "files", "options", "sentence"), REFUSED_NEW)
+def test_new_data_that_cannot_be_classified_are_refused_in_one_line(
+    kind: str, files: dict[str, str], options: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    known = {"t.tsv": TSV, "ids": "".join(f"{n % 2 + 5} 7\n" for n in range(40)), "lines": LOG}
+    by = {"e": "".join(f"{n + 1} {'odd' if n % 2 else 'even'}\n" for n in range(40))}
+    write(tmp_path / "known", known | by | {"l": "".join(f"{n} {n % 2}\n" for n in range(40))})
+    name, more = {"texts": ("t.tsv", {"label": "0"}), "ids": ("ids", {"labels": "e"}),
+                  "lines": ("lines", {"labels": "l"} | JOBS)}[kind]  # fmt: skip
+    if "labels" in more:
+        more |= {"labels": str(tmp_path / "known" / more["labels"])}
+    corpus = load_labelled(Source(data=str(tmp_path / "known" / name), **more))
+    data = str(write(tmp_path, files) / next(iter(files)).partition("/")[0])
+    given = {key: str(tmp_path / one) if key == "labels" else one for key, one in options.items()}
+    with pytest.raises(InputError) as refusal:
+        read_new(Source(data=data, **given), corpus.alphabet, corpus.classes)
+    found = str(refusal.value).replace(f"{tmp_path}/", "")
+    assert found.startswith(sentence), found
+
+
 @pytest.mark.parametrize("rows", [ROWS, [("pos", ""), *ROWS]])
 def test_validation_texts_are_shown_as_given_while_they_are_there(
     rows: list[tuple[str, str]], tmp_path: Path
