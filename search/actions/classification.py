@@ -109,6 +109,18 @@ class Classification:
     #: how good it is; None if data have no labels
     scores: Scores | None
 
+    @property
+    def decision_line(self) -> str:
+        """What the wished decision gains, for people; empty if none was wished."""
+        if not self.decision:
+            return ""
+        by, wished = self.decision[PROBABILITY], self.decision[MACRO_F1]
+        return (
+            f"decided for macro F1, on validation data {wished['macro_f1']:.3f} instead of "
+            f"{by['macro_f1']:.3f}, at accuracy {wished['accuracy']:.3f} instead of "
+            f"{by['accuracy']:.3f}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """All of it as `classify --json` prints it."""
         threshold = self.threshold and {"class": self.of} | vars(self.threshold)

@@ -16,7 +16,6 @@ from typing import Any
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.classes import Estimate, Scores
-from lstm_sweep.models.decisions import MACRO_F1, PROBABILITY
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.quality import VERDICT
 from lstm_sweep.models.scoring import bits
@@ -324,13 +323,8 @@ def _class_lines(found: Classification) -> Iterator[str]:
             f"{yes:,} sequences are said to be of class {found.of}, from a probability of "
             f"{threshold.value:.4g} on; on validation data: {', '.join(shares)}"
         )
-    if found.decision:
-        by, wished = found.decision[PROBABILITY], found.decision[MACRO_F1]
-        yield (
-            f"decided for macro F1, on validation data {wished['macro_f1']:.3f} instead of "
-            f"{by['macro_f1']:.3f}, at accuracy {wished['accuracy']:.3f} instead of "
-            f"{by['accuracy']:.3f}"
-        )
+    if found.decision_line:
+        yield found.decision_line
     if found.scores:
         yield from score_lines(found.scores)
     for one in found.sequences:

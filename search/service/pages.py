@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from lstm_sweep.models.data.source import SAMPLES
@@ -474,7 +476,10 @@ async def classes(sweep: SweepName, request: Request, site: TheSite, user: TheUs
     fields = await fields_of(request)
     lines = fields.pop("sequences", "").splitlines()
     given = [line for line in lines if line.strip()] or [""]
-    body = ClassSubmission(sequences=[*given], **filled_in(fields))
+    try:
+        body = ClassSubmission(sequences=[*given], **filled_in(fields))
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
     found = await trial_routes.classified(sweep, body, site, user)
     rows = [*zip(given, found.sequences, strict=True)]
     return page(rendered("classes.html", site, user, sweep=sweep, found=found, rows=rows))

@@ -60,6 +60,7 @@ print(json.dumps({
     "changed_versions": {}, "changed_device": None, "outcome": "complete",
 }))
 """
+FORM = "application/x-www-form-urlencoded"
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
@@ -147,11 +148,15 @@ def test_a_service_tells_classes_by_a_bundle_that_it_makes(
     assert [one["text"] for one in found["sequences"]] == ["abc", "hhh"]
     assert all(one["class"] in one["set"] for one in found["sequences"])
     form = b"sequences=abc%0Ahhh&error=0.1&decide=macro_f1"
-    html = ask("sweeps/s/classes", form, "application/x-www-form-urlencoded")
+    html = ask("sweeps/s/classes", form, FORM)
     decided = json.loads(ask(path, json.dumps(wanted | {"decide": "macro_f1"}).encode()))
     for one in decided["sequences"]:
         assert f"<td>{one['class']}</td>" in html and f"<td>{', '.join(one['set'])}</td>" in html
-    assert decided["promise"] in html and "for the highest macro F1" in html and "hhh" in html
+    assert decided["promise"] in html and "decided for macro F1" in html and "hhh" in html
+    for odd in ("error=much", "error=2", "decide=odd", "x=1"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask("sweeps/s/classes", f"sequences=abc&{odd}".encode(), FORM)
+        assert refused.value.code == 422 and odd.partition("=")[0] in refused.value.read().decode()
     for more, why in (({"error": 0.0001}, "--error is 0.0001"), ({"sequences": ["XYZ"]}, "of s")):
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask(path, json.dumps(wanted | more).encode())
