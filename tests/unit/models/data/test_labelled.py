@@ -282,10 +282,10 @@ def test_new_data_that_cannot_be_classified_are_refused_in_one_line(
     known = {"t.tsv": TSV, "ids": "".join(f"{n % 2 + 5} 7\n" for n in range(40)), "lines": LOG}
     by = {"e": "".join(f"{n + 1} {'odd' if n % 2 else 'even'}\n" for n in range(40))}
     write(tmp_path / "known", known | by | {"l": "".join(f"{n} {n % 2}\n" for n in range(40))})
-    name, more = {"texts": ("t.tsv", {"label": "0"}), "ids": ("ids", {"labels": "e"}),
-                  "lines": ("lines", {"labels": "l"} | JOBS)}[kind]  # fmt: skip
-    if "labels" in more:
-        more |= {"labels": str(tmp_path / "known" / more["labels"])}
+    labels = str(tmp_path / "known" / ("e" if kind == "ids" else "l"))
+    more: dict[str, Any] = {"label": "0"} if kind == "texts" else {"labels": labels}
+    name = "t.tsv" if kind == "texts" else kind
+    more |= JOBS if kind == "lines" else {}
     corpus = load_labelled(Source(data=str(tmp_path / "known" / name), **more))
     data = str(write(tmp_path, files) / next(iter(files)).partition("/")[0])
     given = {key: str(tmp_path / one) if key == "labels" else one for key, one in options.items()}
