@@ -25,7 +25,6 @@ from lstm_sweep.models.rounds import Round
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load as load_settings
-from tests.conftest import in_full
 
 #: symbols that are drawn independently, and the probability that a session ends after one
 SYMBOLS, ENDS = 7, 0.125
@@ -66,7 +65,7 @@ def least_loss(corpus: Corpus) -> float:
     return (drawn * math.log(SYMBOLS) + goes_on + ends * -math.log(ENDS)) / len(split)
 
 
-@pytest.mark.parametrize("kind", [{"state": "carried"}, *in_full({}, {"direction": "bi"})], ids=str)
+@pytest.mark.parametrize("kind", [{}, {"direction": "bi"}, {"state": "carried"}], ids=str)
 def test_no_network_scores_below_the_entropy_of_independent_symbols_that_end_anywhere(
     independent: Corpus, tmp_path: Path, kind: dict[str, str]
 ) -> None:
@@ -268,16 +267,10 @@ def test_a_calibration_that_is_damaged_gets_one_clear_line(
 ) -> None:
     shutil.copytree(place / "best", tmp_path / "best")
     written = json.loads((place / "best" / bundle.CALIBRATION).read_text(encoding="utf-8"))
-    for changes, named in (
-        ({"ngrams": [[3, 3]] * 4}, "ngrams: expected some whole numbers in rising order"),
-        ({"lengths": "few"}, "lengths: expected a list of whole numbers"),
-        ({"counts": [[999, 1]]}, "counts: expected pairs of a code below"),
-        ({"scores": {"surprise": [1.0]}}, "scores: expected equally many numbers of each of"),
-    ):
-        bundle.write_json(tmp_path / "best" / bundle.CALIBRATION, written | changes)
-        assert main(["detect", str(tmp_path / "best"), "--data", str(place / "log.txt")]) == 2
-        [line] = capsys.readouterr().err.splitlines()
-        assert "calibration.json: " in line and named in line
+    bundle.write_json(tmp_path / "best" / bundle.CALIBRATION, written | {"counts": [[999, 1]]})
+    assert main(["detect", str(tmp_path / "best"), "--data", str(place / "log.txt")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "calibration.json: " in line and "counts: expected pairs of a code below" in line
 
 
 def test_generated_sessions_end(
@@ -294,13 +287,6 @@ def test_generated_sessions_end(
     assert main(["generate", "best", "--prompt", "2 10", "--temperature", "0"]) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert line.split() == ["2", "10", "30", "92"]
-
-
-def test_the_bundle_says_what_its_code_for_the_end_is(place: Path) -> None:
-    readme = (place / "best" / "README.md").read_text(encoding="utf-8")
-    assert "code 2, `<end>`, comes after the last symbol of a session" in readme
-    written = json.loads((place / "best" / "alphabet.json").read_text(encoding="utf-8"))
-    assert written["reserved"] == ["<start>", "<unk>", "<end>"]
 
 
 @pytest.mark.full

@@ -19,7 +19,7 @@ from lstm_sweep.search.driver import loop
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.resume import rebuild
-from lstm_sweep.search.driver.state import Observer, SweepState
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.store import reader, writer
@@ -27,7 +27,7 @@ from lstm_sweep.search.store.faults import NoAnswerError
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Phase, Slot, Trial
-from tests.contract.sittings import after, interrupt
+from tests.contract.sittings import Listening, after, interrupt
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.sweeps import PLAIN, sweep_of, tiny_spec
 
@@ -130,29 +130,18 @@ GONE = SlotLost("its node has left the cluster")
 Changes = dict[int, list[tuple[Slot, SlotAdded | SlotLost]]]
 
 
-class Told(Observer):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def said(self, text: str) -> None:
-        """Keep it."""
-        self.told.append(text)
-
-
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
 
 
 @pytest.fixture
-def display() -> Told:
-    return Told()
+def display() -> Listening:
+    return Listening()
 
 
 def swept(
-    cluster: ScriptedCluster, corpus: Corpus, data: Path, store: MemoryStore, display: Told
+    cluster: ScriptedCluster, corpus: Corpus, data: Path, store: MemoryStore, display: Listening
 ) -> Sweep:
     """A sweep of six trials that has run on a cluster."""
     spec = tiny_spec(epochs=3, data=str(data), trials=6, **PLAIN)
@@ -165,7 +154,7 @@ def swept(
 
 
 def test_a_trial_whose_slot_is_lost_is_tried_again_on_another(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+    corpus: Corpus, data: Path, store: MemoryStore, display: Listening
 ) -> None:
     cluster = ScriptedCluster(SLOT_LOSSES, (A, B), {2: [(A, GONE)]})
     sweep = swept(cluster, corpus, data, store, display)
@@ -178,7 +167,7 @@ def test_a_trial_whose_slot_is_lost_is_tried_again_on_another(
 
 
 def test_a_sweep_without_any_slot_waits_for_one(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+    corpus: Corpus, data: Path, store: MemoryStore, display: Listening
 ) -> None:
     changes: Changes = {2: [(A, GONE)], 9: [(B, SlotAdded())]}
     cluster = ScriptedCluster(SLOT_LOSSES, (A,), changes)
@@ -193,7 +182,7 @@ def test_slots_may_be_lost_while_the_store_is_away(
     corpus: Corpus,
     data: Path,
     store: MemoryStore,
-    display: Told,
+    display: Listening,
     monkeypatch: pytest.MonkeyPatch,
     back: bool,
 ) -> None:
@@ -226,7 +215,7 @@ def test_slots_may_be_lost_while_the_store_is_away(
 
 
 def test_a_trial_that_loses_its_slot_each_time_is_given_up(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+    corpus: Corpus, data: Path, store: MemoryStore, display: Listening
 ) -> None:
     changes: Changes = {wait: [(A, GONE), (A, SlotAdded())] for wait in (2, 3, 4)}
     sweep = swept(ScriptedCluster(SLOT_LOSSES, (A,), changes), corpus, data, store, display)
@@ -234,7 +223,7 @@ def test_a_trial_that_loses_its_slot_each_time_is_given_up(
 
 
 def test_who_has_the_best_loss_and_no_weights_is_named(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+    corpus: Corpus, data: Path, store: MemoryStore, display: Listening
 ) -> None:
     class Dying(ScriptedCluster):
         def collect(self, slot: Slot) -> Path:
@@ -273,7 +262,7 @@ class BadNode(ScriptedCluster):
 
 
 def test_a_node_on_which_no_trial_can_begin_costs_no_trial_and_is_named_once(
-    corpus: Corpus, data: Path, store: MemoryStore, display: Told
+    corpus: Corpus, data: Path, store: MemoryStore, display: Listening
 ) -> None:
     cluster = BadNode(SLOT_LOSSES | {0: [3.0] * 30}, (A, B), {})
     sweep = swept(cluster, corpus, data, store, display)

@@ -226,22 +226,3 @@ def test_the_command_writes_a_file_and_replaces_only_reports(
     unknown = run_here("report", "nobody", cwd=folder)
     assert unknown.code == 2 and "no such sweep" in unknown.err
     assert sorted(one.name for one in folder.glob("*.html")) == ["other.html", "s-report.html"]
-
-
-@pytest.mark.parametrize(
-    "to, why",
-    [
-        ("", "found nothing"),
-        (".", "found a folder"),
-        ("none/a.html", "none is no folder"),
-        ("a\0b", "null"),
-        ("x" * 300, "too long"),
-    ],
-)
-def test_a_file_that_cannot_be_is_refused_before_anything_is_read(
-    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, why: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError) as refused:
-        local(store).report("s", to=to)
-    assert why in str(refused.value) and "a report to replace" in str(refused.value)

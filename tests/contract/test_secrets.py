@@ -136,19 +136,6 @@ def test_a_secret_of_an_address_is_not_shown_anywhere() -> None:
     assert secrets.without_secrets("abc") == "abc"  # too short to be looked for
 
 
-@pytest.mark.parametrize(
-    "uri, parts",
-    [
-        ("postgresql://me:a@b@host/runs", ("me", "a@b", "host/runs")),
-        ("http://token@host", ("token", "", "host")),
-        ("http://host:5000", ("", "", "host:5000")),
-        ("me:a@host", ("me", "a", "host")),
-    ],
-)
-def test_a_login_ends_at_the_last_at_sign(uri: str, parts: tuple[str, str, str]) -> None:
-    assert secrets.login(uri) == parts
-
-
 def test_secrets_that_are_taken_are_neither_inherited_nor_shown() -> None:
     environment = {"PGPASSWORD": "planted", "HOME": "/home/me"}
     secrets.take_secrets(environment)

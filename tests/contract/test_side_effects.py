@@ -247,63 +247,7 @@ def test_a_sweep_on_ray_leaves_the_process_as_it_was(
     assert done.stderr == ""
 
 
-# Sweeps of a template, of a corpus, and of a template again, in one process
-
-
-#: uses what the Keras of networks of ours does without
-TEMPLATE = """
-import keras, numpy as np, pandas
-from keras.wrappers import SKLearnRegressor
-
-def data():
-    x = np.random.default_rng(0).random((64, 4)).astype("float32")
-    return pandas.DataFrame(x), pandas.Series(x.sum(1))
-
-def create_model(x_train, y_train):
-    def made(X, y):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-        model.compile("sgd", "mse")
-        return model
-    SKLearnRegressor(made, fit_kwargs={"epochs": 1, "verbose": 0}).fit(x_train.to_numpy(), y_train)
-    model = made(None, None)
-    model.fit(x_train, y_train, epochs={{choice([1, 2])}}, verbose=0)
-    return {"loss": float(model.evaluate(x_train, y_train, verbose=0)), "status": "ok"}
-"""
-SCRIPT = """
-import sys
-import lstm_sweep as ls
-
-def corpus():
-    space = {"layer_size": [16], "sequence_length": [10], "epochs": [1]}
-    sweep = ls.launch(data="words.txt", name="corpus", trials=2, ladder=False, space=space,
-                      size_rule="off", confirm_configs=0, progress=False)
-    assert set(sweep.trials()["outcome"]) == {"complete"}, sweep.trials()
-
-def template():
-    sweep = ls.launch(template="t.py", trials=2, confirm_configs=0,
-                      progress=False)
-    assert set(sweep.trials()["outcome"]) == {"complete"}, sweep.trials()["reason"].tolist()
-
-def export():
-    model = ls.sweep("corpus").best.export("best")
-    assert "".join(model.generate("the ", length=5))
-
-for name in sys.argv[1:]:
-    globals()[name]()
-print("done")
-"""
-
-
-@pytest.mark.full
-def test_each_kind_of_task_works_after_each_other_one(tmp_path: Path) -> None:
-    write_text(tmp_path / "words.txt")
-    (tmp_path / "t.py").write_text(TEMPLATE)
-    (tmp_path / "script.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, "script.py", "template", "corpus", "export", "template"],
-        cwd=tmp_path, env=outside(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stdout.endswith("done\n"), done.stderr
+# Processes of a template and of a corpus, one after the other
 
 
 #: whether Keras sees pandas; and if not, that nothing which is not used is there, but can be had

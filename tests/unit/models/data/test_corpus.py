@@ -4,8 +4,7 @@ import itertools
 import json
 import re
 import shlex
-import subprocess
-import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -126,51 +125,35 @@ def test_a_corpus_that_waits_in_files_or_is_saved_is_the_same(
         np.testing.assert_array_equal(mapped.splits()[name].starts, split.starts)
 
 
-#: prints the bytes by which loading a file raises the process's peak, by Linux or by Python
-MEASURE = """
-import re, sys, tracemalloc
-from pathlib import Path
-from lstm_sweep.models.data import corpus, source, spool
-
-STATUS = Path("/proc/self/status")
-if not STATUS.exists():
+def peak_of(tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes that are in use at most while such a file is loaded and saved."""
+    monkeypatch.setattr(spool, "KEPT_BYTES", 1 << 20)
+    (tmp_path / "long.txt").write_text(content)
     tracemalloc.start()
-
-def peak():
-    # not ru_maxrss, which a child process takes over from its parent
-    if STATUS.exists():
-        return 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", STATUS.read_text())[1])
-    return tracemalloc.get_traced_memory()[1]
-
-before, spool.KEPT_BYTES = peak(), 1 << 20
-loaded = corpus.load(source.Source(data=sys.argv[1]))
-loaded.unknown_share(loaded.train)
-loaded.save(Path(sys.argv[2]))
-print(peak() - before)
-"""
+    try:
+        loaded = load(Source(data=str(tmp_path / "long.txt")))
+        loaded.unknown_share(loaded.train)
+        loaded.save(tmp_path / "saved")
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
-def memory_of(tmp_path: Path, content: str) -> int:
-    """Bytes by which the peak of a process rises that loads such a file."""
-    file = tmp_path / "long.txt"
-    file.write_text(content)
-    command = [sys.executable, "-c", MEASURE, str(file), str(tmp_path / "saved")]
-    root = Path(reader.__file__).parents[2]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
-    return int(done.stdout)
-
-
-def test_a_text_takes_little_memory(tmp_path: Path) -> None:
+def test_a_text_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = "the quick brown fox jumps over the lazy dog\n"
-    # a block takes at least its bytes, or nothing was measured; 40.6 MB with Python 3.13
-    assert reader.BLOCK_BYTES < memory_of(tmp_path, line * (60_000_000 // len(line))) < 42_000_000
+    text = line * (60_000_000 // len(line))
+    # a block takes at least its bytes, or nothing was measured
+    assert reader.BLOCK_BYTES < peak_of(tmp_path, text, monkeypatch) < 42_000_000
     assert Corpus.open(tmp_path / "saved").alphabet.symbols[0] == "\n"
 
 
 @pytest.mark.parametrize("blank", [" ", "\n"])
-def test_ids_take_little_memory_in_one_line_and_in_lines_of_one(tmp_path: Path, blank: str) -> None:
+def test_ids_take_little_memory_in_one_line_and_in_lines_of_one(
+    tmp_path: Path, blank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"7{blank}8{blank}" * 5_000_000
     # what one block of them takes is most of it
-    assert reader.BLOCK_BYTES < memory_of(tmp_path, f"7{blank}8{blank}" * 5_000_000) < 90_000_000
+    assert reader.BLOCK_BYTES < peak_of(tmp_path, text, monkeypatch) < 90_000_000
     assert Corpus.open(tmp_path / "saved").alphabet.symbols == (7, 8)
 
 
@@ -303,6 +286,14 @@ def test_large_ids_keep_their_values(
     corpus = load_file(tmp_path, ids(numbers * 20))
     assert symbols_of(corpus) == numbers * 20
     assert corpus.alphabet.symbols == tuple(sorted(numbers))
+
+
+def test_other_ids_of_the_same_rank_have_the_same_codes(tmp_path: Path) -> None:
+    """So renamed ids change no bit of what is trained."""
+    numbers = [5, 1, 3, 2] * 20
+    same, other = (load_file(tmp_path, ids(given)) for given in (numbers, [n * n for n in numbers]))
+    for name, split in same.splits().items():
+        np.testing.assert_array_equal(other.splits()[name].codes, split.codes)
 
 
 def test_leading_zeros_do_not_make_another_id(tmp_path: Path) -> None:

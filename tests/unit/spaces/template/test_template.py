@@ -39,9 +39,6 @@ def returned(template: Template, *arguments: Any, **values: Any) -> Any:
     return namespace["create_model"](*arguments or (1, 2))
 
 
-EXAMPLES = sorted((Path(__file__).parents[3] / "templates").glob("*.py"))
-
-
 def test_a_hyperparameter_has_the_name_of_its_argument_and_its_line(tmp_path: Path) -> None:
     body = """\
 rate = 10 ** {{uniform(-4, -1)}}
