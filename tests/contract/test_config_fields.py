@@ -121,16 +121,10 @@ def test_the_closed_form_counts_parameters_as_keras_does(prepared: None) -> None
 # Graphs that networks of one form share: traced once, whole or not at all, and the same bits
 
 
-#: of one form with all of `OTHERS`
 TRACED = TrialConfig(
     direction="bi", dropout=0.3, layers=2, layer_size=50, sequence_length=6, batch_size=4,
     learning_rate=0.01,
 )  # fmt: skip
-OTHERS = {
-    "layer_size": 128, "sequence_length": 10, "batch_size": 3, "dropout": 0.1,
-    "learning_rate": 0.001, "epochs": 2, "stride": 2,
-}  # fmt: skip
-REMAINING = sorted(OTHERS.keys() - {"layer_size"})
 
 
 pytestmark = pytest.mark.usefixtures("prepared")
@@ -202,17 +196,6 @@ def test_a_form_is_traced_once_and_read_afterwards_with_the_same_bits(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["layer_size", *REMAINING])
-def test_what_is_no_part_of_the_form_is_not_traced_again(
-    known: Path, traced: list[str], name: str
-) -> None:
-    other = TRACED.evolve(**{name: OTHERS[name]})
-    found = results(other, known)
-    assert traced == []
-    assert_equal(found, results(other, None))
-
-
-@pytest.mark.full
 def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str]) -> None:
     found = results(TRACED, known, alphabet_size=30, seed=8)
     other = results(TRACED, known, alphabet_size=30, seed=9)
@@ -221,20 +204,14 @@ def test_neither_alphabet_nor_seed_is_traced_again(known: Path, traced: list[str
     assert_equal(found, results(TRACED, None, alphabet_size=30, seed=8))
 
 
-CHANGES: list[dict[str, Any]] = [
-    {"direction": "uni"}, {"dropout": 0.0}, {"layers": 3}, {"layer_size": 48},
-    {"sequence_length": 7}, {"embedding_size": 3}, {"optimizer": "adam"}, {"weight_decay": 0.1},
-    {"averaging": "off"}, {"precision": "bfloat16"},
-]  # fmt: skip
-
-
 def test_graphs_have_other_names_if_they_differ_and_only_then() -> None:
-    changes = [TRACED.evolve(**change) for change in CHANGES]
-    assert len({train_name(config) for config in (TRACED, *changes)}) == 1 + len(CHANGES)
-    few = TRACED.evolve(layer_size=20)  # which have other kernels for a large alphabet
+    named = {"optimizer", "weight_decay", "averaging"}
+    others = {name: CONFIG.evolve(**{name: value}) for name, value in (IN_FORM | ELSEWHERE).items()}
+    differ = [others[name] for name in {*IN_FORM, *named}]
+    assert len({train_name(config) for config in (CONFIG, *differ)}) == 1 + len(differ)
+    few = CONFIG.evolve(layer_size=20)  # which have other kernels for a large alphabet
     assert train_name(few, 9) != train_name(few, 200)
-    same = [TRACED.evolve(**{name: OTHERS[name]}) for name in REMAINING]
-    assert {train_name(config) for config in same} == {train_name(TRACED)}
+    assert {train_name(others[name]) for name in ELSEWHERE.keys() - named} == {train_name(CONFIG)}
 
 
 def train_name(config: TrialConfig, alphabet: int = 9) -> str:
