@@ -423,28 +423,6 @@ def test_the_seed_of_a_trial_never_changes() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "outcome, without_result, with_result, ranks",
-    [
-        (Outcome.COMPLETE, "FINISHED", "FINISHED", True),
-        (Outcome.PRUNED, "FINISHED", "FINISHED", True),
-        (Outcome.OUT_OF_TIME, "FINISHED", "FINISHED", True),
-        (Outcome.STOPPED, "KILLED", "FINISHED", True),
-        (Outcome.DIVERGED, "FAILED", "FAILED", False),
-        (Outcome.OUT_OF_MEMORY, "FAILED", "FAILED", False),
-        (Outcome.HUNG, "FAILED", "FAILED", False),
-        (Outcome.ERROR, "FAILED", "FAILED", False),
-        (Outcome.LOST, "FAILED", "FAILED", False),
-    ],
-)
-def test_each_outcome_has_a_word_of_mlflow_and_ranks_or_not(
-    outcome: Outcome, without_result: str, with_result: str, ranks: bool
-) -> None:
-    statuses = [outcome.status(has_result=one) for one in (False, True)]
-    assert statuses == [without_result, with_result]
-    assert outcome.ranks is ranks
-
-
 def test_only_accidents_are_tried_again() -> None:
     attempts = {phase: {o: o.most_attempts(phase) for o in Outcome} for phase in Phase}
     again = {o: n for o, n in attempts[Phase.SEARCH].items() if n > 1}
@@ -471,22 +449,6 @@ def test_the_best_epoch_has_the_lowest_validation_loss(
 ) -> None:
     found = progress(*losses)
     assert (found.best_round, found.best_loss) == (epoch, loss)
-
-
-@pytest.mark.parametrize(
-    "outcome, loss",
-    [
-        (None, None),  # still running
-        (Outcome.COMPLETE, 1.0),
-        (Outcome.STOPPED, 1.0),
-        (Outcome.DIVERGED, None),
-        (Outcome.LOST, None),
-    ],
-)
-def test_a_trial_competes_with_its_best_loss_once_it_has_ended_well(
-    outcome: Outcome | None, loss: float | None
-) -> None:
-    assert progress(2.0, 1.0, 3.0, outcome=outcome).ranked_loss == loss
 
 
 def test_a_trial_that_was_read_back_while_it_waited_counts_the_time_of_its_next_stretch() -> None:

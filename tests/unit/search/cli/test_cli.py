@@ -26,12 +26,9 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.quality import VERDICT, Quality
 from lstm_sweep.search.actions.detection import Finding, Verdicts
 from lstm_sweep.search.actions.export import Exported
-from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli import main, models, serve
-from lstm_sweep.search.cli.launch import result_text
 from lstm_sweep.search.cli.models import finding_line, quality_lines
-from lstm_sweep.search.cli.parsers import COMMANDS, age, build_parser, size
+from lstm_sweep.search.cli.parsers import age, build_parser, size
 from lstm_sweep.search.cli.terminal import csv_text
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.service import supervisor
@@ -39,7 +36,6 @@ from lstm_sweep.search.service.settings import HttpSettings, Role, service_folde
 from lstm_sweep.search.store import server
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.values.sweep import SweepStatus, TimeSpent
 from tests.conftest import run_here
 
 ROOT = Path(__file__).parents[4]
@@ -54,17 +50,6 @@ except SystemExit as end:
     assert end.code == 0, end.code
 print("imported:", *[name for name in {HEAVY} if name in sys.modules])
 """
-#: the arguments that commands need
-NEEDED = {
-    "prune": ["--older-than", "30d"],
-    "compare": ["docs/1", "docs/2"],
-    "export": ["docs", "--to", "model"],
-    "detect": ["model", "--data", "new.log"],
-    "score": ["model", "--data", "new.log"],
-    "classify": ["model", "--data", "new.csv"],
-    "token": ["list"],
-    **{name: [] for name in ("launch", "sweeps", "ui", "serve", "size")},
-}
 
 
 @pytest.mark.parametrize("command", ["--help", "launch --help"])
@@ -72,12 +57,6 @@ def test_heavy_libraries_are_not_imported_for_help(command: str) -> None:
     program = [sys.executable, "-c", PROGRAM, *command.split()]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "imported:"
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_prints_json_if_asked(command: str) -> None:
-    parsed = build_parser().parse_args([command, *NEEDED.get(command, ["docs"]), "--json"])
-    assert parsed.command == command and parsed.json is True
 
 
 def test_a_full_disk_is_one_line_and_no_bad_input(
@@ -124,25 +103,6 @@ def test_rows_of_different_columns_are_one_table_of_comma_separated_values() -> 
     head, *body = csv.reader(io.StringIO(csv_text(rows)))
     assert head == ["trial", "val_loss", "config.layers", "config.optimizer", "config.units"]
     assert body == [["a/0", "1.5", "2", 'rms,"prop"', ""], ["a/1", "", "3", "", "7"]]
-
-
-def result_lines(time: TimeSpent | None) -> list[str]:
-    """The lines that conclude a sweep without a trial."""
-    known: dict[str, Any] = {"state": SweepStatus.FINISHED, "why": "the budget is spent"}
-    empty: dict[str, Any] = {"trials": {}, "best": None, "confirmed": (), "baselines": {}}
-    result = SweepResult(sweep="s", run_id="r", seconds=42.0, time=time, **known, **empty)
-    return [*result_text(result, [], Local())]
-
-
-def test_the_result_says_what_slots_were_used_for_and_what_comes_next() -> None:
-    spent = TimeSpent(slot_seconds=50.0, best=20.0, failures=10.0, idle=20.0, scoring=3.0)
-    ended = "ended after 42 s: the budget is spent"
-    line = "time on slots: 40 % the best trial, 20 % failures, 40 % idle (of all, 6 % scoring)"
-    assert result_lines(spent)[:3] == [ended, line, "next:"]
-    *begin, ui, trials = result_lines(None)
-    assert begin == [ended, "next:"] == result_lines(TimeSpent())[:2]
-    assert ui.endswith(" ui   # browse the runs in the MLflow UI")
-    assert trials.endswith(" trials s   # list the trials")
 
 
 def test_a_finding_is_a_line_of_quoted_characters_or_event_ids() -> None:
@@ -337,15 +297,6 @@ def test_the_program_is_named_as_it_can_be_typed(
 def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that is activated."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-
-
-@pytest.mark.usefixtures("own_path")
-def test_the_command_names_the_store_and_the_alias() -> None:
-    command = models.serve_command(BEST, settings("sqlite:////home/a b/mlflow.db"))
-    assert shlex.split(command) == [
-        "MLFLOW_TRACKING_URI=sqlite:////home/a b/mlflow.db", "mlflow", "models", "serve",
-        "-m", "models:/my model@champion", "--env-manager", "local", "--port", "5001",
-    ]  # fmt: skip
 
 
 def test_a_password_is_not_printed(own_path: None) -> None:

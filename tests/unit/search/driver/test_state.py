@@ -12,11 +12,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver.read_back import stored_time
 from lstm_sweep.search.driver.state import (
-    INTERRUPTED,
-    ON_REQUEST,
     SweepState,
     progress_reported,
     round_reported,
@@ -32,7 +29,7 @@ from lstm_sweep.search.driver.state import (
 )
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.sweep import SHARES, Stop, StopReason, SweepStatus, TimeSpent
+from lstm_sweep.search.values.sweep import SHARES, TimeSpent
 from lstm_sweep.search.values.trial import (
     Ended,
     Outcome,
@@ -160,82 +157,6 @@ def test_what_is_left_is_to_the_expected_end_or_to_the_deadline(
     assert state(expected_end=expected, deadline=deadline, now=now).seconds_left == left
 
 
-OVER = Stop(StopReason.MINUTES, "5 minutes are over")
-
-
-@pytest.mark.parametrize(
-    "why, status, ending, broken_off",
-    [
-        (OVER, SweepStatus.FINISHED, "5 minutes are over", False),
-        (INTERRUPTED, SweepStatus.INTERRUPTED, "interrupted", True),
-        (ON_REQUEST, SweepStatus.STOPPED, "stopped on request", True),
-        (
-            Stop(StopReason.FAILURES, "nothing works"),
-            SweepStatus.FAILED,
-            "failed: nothing works",
-            True,
-        ),
-        (Stop(StopReason.NO_ROOM, "it is full"), SweepStatus.FAILED, "failed: it is full", True),
-        (Stop(StopReason.FAILED, "a fault"), SweepStatus.FAILED, "failed: a fault", True),
-    ],
-)
-def test_a_sweep_that_was_closed_says_how_and_why(
-    why: Stop, status: SweepStatus, ending: str, broken_off: bool
-) -> None:
-    found = replace(state(), closed=why)
-    assert (found.status, found.ending, found.broken_off) == (status, ending, broken_off)
-    assert SweepResult.of(found).to_dict()["state"] == str(status)
-
-
-def test_trials_that_may_be_tried_again_keep_their_folder_unless_the_sweep_is_done() -> None:
-    good = progress(1, Outcome.COMPLETE, 1.0)
-    found = state(progress(0, Outcome.LOST), good, running=[progress(2)])
-    assert found.going_on == set()
-    found = replace(found, closed=INTERRUPTED)
-    assert found.going_on == {"0", "2"}
-
-
-# What a sweep's state becomes when something happens, and what cannot happen
-
-
-NEW_TRIAL = (trial_proposed, trial(0))
-
-
-@pytest.mark.parametrize(
-    ("events", "event", "why"),
-    [
-        ([NEW_TRIAL], NEW_TRIAL, "trial 0 is known already"),
-        (begun(0, A), NEW_TRIAL, "trial 0 is known already"),
-        ([*begun(0, A), over(0)], NEW_TRIAL, "trial 0 is known already"),
-        ([*begun(0, A), pause(A)], NEW_TRIAL, "trial 0 is known already"),
-        ([], started(0, A), "trial 0 does not wait"),
-        (begun(0, A), started(0, B), "trial 0 does not wait"),
-        ([NEW_TRIAL], started(0, A, 2), "trial 0 does not wait"),
-        ([NEW_TRIAL], started(0, C), "there is no core 2"),
-        ([*begun(0, A), (trial_proposed, trial(1))], started(1, A), "a trial runs on core 0"),
-        ([*begun(0, A), pause(A), *begun(1, B)], started(0, B), "a trial runs on core 1"),
-        ([*begun(0, A), pause(A), over(0)], started(0, B), "trial 0 does not wait"),
-        ([], epoch(A, 1, 1.0), "no trial runs on core 0"),
-        ([*begun(0, A), over(0)], epoch(A, 1, 1.0), "no trial runs on core 0"),
-        ([*begun(0, A), pause(A)], epoch(A, 1, 1.0), "no trial runs on core 0"),
-        ([], (progress_reported, A, Progressed(1, 0.5, 1.0)), "no trial runs on core 0"),
-        ([], pause(A), "no trial runs on core 0"),
-        ([], over(0), "trial 0 is not under way"),
-        ([*begun(0, A), over(0)], over(0, LOST), "trial 0 is not under way"),
-        ([*begun(0, A), again(0)], again(0), "trial 0 is not under way"),
-        ([], (run_created, trial(0), "r"), "trial 0 is not known"),
-        ([], (slot_came, A), "core 0 is there already"),
-        ([], (slot_gone, C), "there is no core 2"),
-        (begun(0, A), (slot_gone, A), "a trial runs on core 0"),
-    ],
-)
-def test_what_cannot_happen_is_refused(events: list[Event], event: Event, why: str) -> None:
-    before = state_after(*events)
-    with pytest.raises(AssertionError) as caught:
-        state_after(event, state=before)
-    assert str(caught.value) == why
-
-
 def test_losses_of_a_trial_that_has_failed_are_not_the_best_over_time_any_more() -> None:
     led = (
         *begun(0, A), *begun(1, B), (time_passed, 110.0), epoch(A, 1, 3.0), (time_passed, 120.0),
@@ -264,10 +185,6 @@ def test_a_trial_that_waits_goes_on_where_it_was_on_any_slot() -> None:
     assert [one["val_loss"] for one in done.rounds] == [2.0, 1.5, 1.0]
     assert (done.began, done.seconds, done.slot) == (100.0, 15.0, B)
     assert (state.paused, state.running, done.paused) == ({}, {}, "")
-
-
-def preempted(state: SweepState) -> list[int]:
-    return [one.number for one in state.preempted]
 
 
 def possible(state: SweepState, chance: random.Random) -> list[Event]:

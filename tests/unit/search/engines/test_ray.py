@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 import sys
 import threading
 import time
@@ -344,49 +342,6 @@ def test_a_trial_begins_once_its_corpus_has_come(
     wanted = place.folder / "scratch" / "corpora" / "abc"
     assert job.training == place.job().training.reading(wanted)
     assert job.training.reads == wanted
-
-
-def test_an_agent_ends_its_trials_when_it_is_told_and_leaves_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exits: list[int] = []
-    monkeypatch.setattr(os, "_exit", exits.append)
-    trial = threading.Thread(target=list, args=(place.train(1),))
-    trial.start()
-    place.agent.end()
-    trial.join(60)
-    assert not trial.is_alive()
-    place.agent.leave()
-    assert [*(place.folder / "scratch" / "agents").iterdir()] == [] and exits == [0]
-
-
-def kept(root: Path) -> set[str]:
-    return {path.name for kind in ("agents", "corpora") for path in (root / kind).iterdir()}
-
-
-def refuse(folder: Path) -> None:
-    raise AssertionError("it was there already")
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from lstm_sweep.search.engines.ray_agent import Scratch
-scratch = Scratch(Path(sys.argv[1]))
-scratch.corpus("abc", Path.mkdir)
-scratch.take_cores(1, [0])
-print(scratch.folder, flush=True)
-sys.stdin.read()
-"""
-
-
-def broken_off(folder: Path) -> None:
-    """Write a part of a corpus, which is there as if the process had been killed meanwhile."""
-    folder.mkdir()
-    copy = folder.parent.with_name(f"{folder.parent.name}x")
-    shutil.copytree(folder.parent, copy)
-    (copy / "part").touch()
-    raise KeyboardInterrupt
 
 
 def test_files_travel_with_their_names_alone_and_appear_once_they_are_complete(

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import hyperopt
@@ -277,9 +276,6 @@ def test_of_a_long_history_tpe_sees_the_best_and_all_under_way_and_the_last(hear
     assert math.ceil(heard.gamma * math.sqrt(HISTORY) - 1e-9) == GOOD
 
 
-NUMBER = Space({"dropout": Range("dropout", 0.0, 0.8)})
-
-
 BOTH = Space(
     {
         "optimizer": Listed("optimizer", ("adam", "rmsprop", "sgd")),
@@ -330,7 +326,6 @@ def test_what_is_learned_of_a_rate_holds_for_sizes_that_were_never_tried() -> No
     assert share >= 19
 
 
-ROOT = Path(__file__).resolve().parents[4]
 EXTENT = DataSize(symbols=1_000_000, alphabet=90, targets=10_000)
 #: rates of a machine whose products are slower than the prior says, and the rest quicker
 RATES = np.array([1 / 20e9, 50e-6, 1e-9])

@@ -27,7 +27,6 @@ from lstm_sweep.search.process.scoped import (
     Overrides,
     is_running,
     start_ticks,
-    variable,
 )
 from lstm_sweep.search.process.signals import Interrupted, Interrupts, Shield, stop_within_s
 from lstm_sweep.search.process.tail import Pipe, Tail
@@ -126,44 +125,8 @@ def test_the_environment_says_how_much_time_there_is() -> None:
         assert str(caught.value) == expected
 
 
-class Setting:
-    """Has a value of its own, and a method of its class."""
-
-    def __init__(self) -> None:
-        self.default = 120
-
-    def get(self) -> int:
-        """The value."""
-        return self.default
-
-
-@pytest.mark.parametrize("before", [None, "", "0"])
-def test_a_variable_is_there_for_a_while(
-    before: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOME", "")
-    if before is None:
-        del os.environ["SOME"]
-    else:
-        monkeypatch.setenv("SOME", before)
-    with pytest.raises(ValueError, match="inside"), variable("SOME", "1"):
-        assert os.environ["SOME"] == "1"
-        raise ValueError("inside")
-    assert os.environ.get("SOME") == before
-
-
-def test_attributes_have_other_values_for_a_while() -> None:
-    setting, overrides = Setting(), Overrides()
-    values = [(setting, "default", 30), (setting, "get", lambda: 0)]
-    with pytest.raises(ValueError, match="inside"), overrides.hold(values):
-        assert (setting.default, setting.get()) == (30, 0)
-        raise ValueError("inside")
-    assert vars(setting) == {"default": 120}
-    assert setting.get() == 120
-
-
 def test_threads_that_overlap_leave_it_as_it_was() -> None:
-    setting, overrides = Setting(), Overrides()
+    setting, overrides = SimpleNamespace(default=120), Overrides()
     inside, may_leave = threading.Event(), threading.Event()
 
     def other() -> None:

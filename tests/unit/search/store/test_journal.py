@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import sqlite3
 import time
 from dataclasses import replace
@@ -21,16 +20,8 @@ from lstm_sweep.search.store.journal import Dataset, Journal
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import now_ms
-from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Ended, Outcome, Trial
-from lstm_sweep.spaces.space import from_mapping
 from tests.sweeps import LateWriter
-
-SPACE = from_mapping({"layer_size": [6, 7, 8]}, "test")
-
-
-def spec_with(trials: int) -> SweepSpec:
-    return SweepSpec(space=SPACE, trials=trials)
 
 
 def run_with(tags: dict[str, str]) -> Any:
@@ -38,10 +29,6 @@ def run_with(tags: dict[str, str]) -> Any:
     return SimpleNamespace(
         data=SimpleNamespace(tags={"sweep.name": "s"} | tags), info=SimpleNamespace(run_id="r")
     )
-
-
-def length(trials: int) -> int:
-    return len(json.dumps(spec_with(trials).to_dict() | {"name": "s"}))
 
 
 @pytest.mark.parametrize(
