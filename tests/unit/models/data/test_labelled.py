@@ -288,7 +288,9 @@ def test_new_data_that_cannot_be_classified_are_refused_in_one_line(
     more |= JOBS if kind == "lines" else {}
     corpus = load_labelled(Source(data=str(tmp_path / "known" / name), **more))
     data = str(write(tmp_path, files) / next(iter(files)).partition("/")[0])
-    given = {key: str(tmp_path / one) if key == "labels" else one for key, one in options.items()}
+    given: dict[str, Any] = {
+        key: str(tmp_path / one) if key == "labels" else one for key, one in options.items()
+    }
     with pytest.raises(InputError) as refusal:
         read_new(Source(data=data, **given), corpus.alphabet, corpus.classes)
     found = str(refusal.value).replace(f"{tmp_path}/", "")

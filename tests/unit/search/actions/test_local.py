@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions import dry_run, export
+from lstm_sweep.search.actions import dry_run, export, lifecycle
 from lstm_sweep.search.actions.dry_run import SIZE_FIELDS
 from lstm_sweep.search.actions.lifecycle import named_changes, resumed_spec
 from lstm_sweep.search.actions.local import Local
@@ -117,6 +117,23 @@ def test_what_unlabelled_sequences_are_learnt_is_said_first(
     else:
         assert told.format(tmp_path) in found.notes[0] and found.budget.seconds == 7 * 60
         assert found.notes[1].startswith("first sweep-unlabelled takes: 3 minutes at most")
+
+
+def test_a_sweep_says_that_the_one_ahead_taught_it_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    (tmp_path / "a.tsv").write_text("\n".join(ROWS), encoding="utf-8")
+    spec = SweepSpec(data=str(tmp_path / "a.tsv"), label="0", minutes=1.0, name="s")
+    local, observer, launch = Local(load(tmp_path, {})), mock.Mock(), lifecycle.launch
+    nothing = mock.Mock(return_value=SimpleNamespace(best=None, goes_on=False))
+    monkeypatch.setattr(lifecycle, "launch", nothing)
+    monkeypatch.setattr(lifecycle, "with_network", mock.Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        launch(local, spec, observer)
+    assert "s-unlabelled has no network to begin with: trials of s begin anew" in str(
+        observer.said.call_args
+    )
 
 
 SIZES = ["direction=uni,bi", "layers=2,3", "layer_size=8..200", "embedding_size=0,4,300"]
