@@ -19,7 +19,7 @@ from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, UNKNOWN, Alphabet
 from lstm_sweep.models.errors import InputError, check_range, check_text, cut, shown
 from lstm_sweep.models.network.evaluation import continued, until_ended
-from lstm_sweep.search.driver.task import backend_free_of_gpu
+from lstm_sweep.search.driver.task import prepare_backend
 from lstm_sweep.search.process import forkserver
 
 #: limits of what may be asked for
@@ -131,11 +131,8 @@ def predictor_of(folder: Path, bundle: Bundle, seed: int) -> Program:
 
 def prepare(seed: int) -> None:
     """Set the device, the threads and the randomness of a process that has no network yet."""
-    backend_free_of_gpu()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # it has a word for each odd shape
-    from lstm_sweep.models import backend
-
-    backend.prepare(gpu=False, seed=seed)
+    prepare_backend(seed)
 
 
 def encode(alphabet: Alphabet, prompt: str, place: str = "--prompt") -> NDArray[np.int32]:

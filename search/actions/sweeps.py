@@ -210,22 +210,19 @@ def follow(here: Here, name: str) -> Iterator[SweepStatusReport]:
 def _status(store: Store, run: Any) -> SweepStatusReport:
     tags, sweep = Tags(run), read_sweep(store, run)
     began_s = min(max(0.0, (run.info.start_time or 0) / 1000), MOST_SECONDS)
-    began, counts, eta = datetime.fromtimestamp(began_s, UTC), sweep.counts, None
-    if sweep.state == "running":
-        ended = sum(n for word, n in counts.items() if word not in OPEN)
-        eta = expected_left(run, reader.written_spec(run), ended)
+    began = datetime.fromtimestamp(began_s, UTC)
     return SweepStatusReport(
         sweep=sweep.name,
         run_id=sweep.run_id,
         state=sweep.state,
         why=sweep.why,
-        trials=counts,
+        trials=sweep.counts,
         best=BestTrial.of(sweep.leader),
         slots=tags.whole(Tag.SLOTS, 0) if Tag.SLOTS in tags else None,
         submitted=_time(tags, Tag.SUBMITTED) or began,
         # one that has only waited in a queue has no driver yet
         started=_time(tags, Tag.STARTED) if Tag.SUBMITTED in tags else began,
-        eta_seconds=eta,
+        eta_seconds=expected_left(run) if sweep.state == "running" else None,
     )
 
 

@@ -43,9 +43,9 @@ from lstm_sweep.search.driver.lstm_task import (
 )
 from lstm_sweep.search.driver.task import (
     WriteBundle,
-    backend_free_of_gpu,
     check_parity,
     parity_lines,
+    prepare_backend,
 )
 from lstm_sweep.search.engines.worker import PRETRAINED, ClassesTraining
 from lstm_sweep.search.policy.cost import DataSize
@@ -82,14 +82,12 @@ def _write(
     It is the network of the first record, averaged with those of others that make it better.
     """
     record, config = records[0], _config_of(records[0])
-    backend_free_of_gpu()
-    from lstm_sweep.models import backend
+    prepare_backend(record.seed)
     from lstm_sweep.models.bundle import clean_process, onnx
     from lstm_sweep.models.data.batches import read_codes, read_lengths
     from lstm_sweep.models.network import classifier
     from lstm_sweep.models.network.program import program_of
 
-    backend.prepare(gpu=False, seed=record.seed)
     networks = [
         networks_of(one, file, len(corpus.alphabet), len(corpus.classes))
         for one, file in zip(records, weights, strict=True)
@@ -176,12 +174,10 @@ SHOWN = 300
 def _validation_logits(trial: Trial, weights: Path, corpus: LabelledCorpus) -> NDArray[np.float32]:
     """Logits of the validation sequences by the network of a trial, in a process of its own."""
     config = _config_of(trial)
-    backend_free_of_gpu()
-    from lstm_sweep.models import backend
+    prepare_backend(trial.seed)
     from lstm_sweep.models.network.classifier import class_logits
     from lstm_sweep.models.network.program import program_of
 
-    backend.prepare(gpu=False, seed=trial.seed)
     networks = networks_of(trial, weights, len(corpus.alphabet), len(corpus.classes))
     program = program_of(networks, config, seed=0)
     return class_logits(program, config, corpus.validation.sequences)

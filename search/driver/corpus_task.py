@@ -36,9 +36,9 @@ from lstm_sweep.search.driver.lstm_task import (
 )
 from lstm_sweep.search.driver.task import (
     WriteBundle,
-    backend_free_of_gpu,
     check_parity,
     parity_lines,
+    prepare_backend,
 )
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
@@ -96,14 +96,12 @@ def _write(
 ) -> dict[str, Any]:
     """Write a network of ours and check it, in a process of its own."""
     config = as_lstm_config(record.config)
-    backend_free_of_gpu()
-    from lstm_sweep.models import backend
+    prepare_backend(record.seed)
     from lstm_sweep.models.bundle import bundle, clean_process, onnx
     from lstm_sweep.models.cpu.program_types import Program
     from lstm_sweep.models.network import evaluation
     from lstm_sweep.models.network.program import StepwiseProgram, program_of
 
-    backend.prepare(gpu=False, seed=record.seed)
     networks = networks_of(record, weights, len(corpus.alphabet))
     model = networks.scored
     targets = scoring.drawn(corpus.test, at_least=TEST_TARGETS)
@@ -165,12 +163,10 @@ def _write(
 def _check_verdicts(trial: Trial, weights: Path, corpus: Corpus) -> OverRates | None:
     """What verdicts say of later normal sessions, in a process of its own."""
     config = as_lstm_config(trial.config)
-    backend_free_of_gpu()
-    from lstm_sweep.models import backend
+    prepare_backend(trial.seed)
     from lstm_sweep.models.network import evaluation
     from lstm_sweep.models.network.program import program_of
 
-    backend.prepare(gpu=False, seed=trial.seed)
     program = program_of(networks_of(trial, weights, len(corpus.alphabet)), config, seed=0)
     return OverRates.of_later(evaluation.calibrate(program, config, corpus), trial.id)
 

@@ -23,7 +23,6 @@ from lstm_sweep.models.quality import OverRates
 from lstm_sweep.models.scoring import unknown_text
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.policy.confirmation import confirmed
-from lstm_sweep.search.policy.policy import seconds_left
 from lstm_sweep.search.process.scoped import restored
 from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.store import reader
@@ -347,20 +346,12 @@ def slot_s(run: Any) -> float:
     return _or_zero(lambda: tags.seconds(Tag.SLOT_SECONDS)) + slots * since
 
 
-def expected_left(run: Any, spec: Mapping[str, Any], done: int) -> float | None:
-    """Seconds to the end of a sweep as its driver expects it; None if nobody can tell.
-
-    If the driver has not said it, by its written `spec` and the trials that are `done`.
-    """
-    tags, trials, minutes = Tags(run), spec.get("trials"), spec.get("minutes")
-    if tags.get(Tag.EXPECTED_SECONDS):
-        return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven_s(run))
-    return seconds_left(
-        driven_s(run),
-        limit=60 * minutes if minutes is not None and is_finite(minutes) else None,
-        done=done if trials is not None and is_finite(trials) else 0,
-        to_come=max(0, trials - done) if trials is not None and is_finite(trials) else 0,
-    )
+def expected_left(run: Any) -> float | None:
+    """Seconds to the end of a sweep as its driver expects it; None if it has not said that."""
+    tags = Tags(run)
+    if not tags.get(Tag.EXPECTED_SECONDS):
+        return None
+    return max(0.0, tags.seconds(Tag.EXPECTED_SECONDS) - driven_s(run))
 
 
 def _or_zero(read: Callable[[], float]) -> float:

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
-from lstm_sweep.search.policy.policy import SearchReport
+from lstm_sweep.search.policy.ladder import LadderReport
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import (
     DONE,
@@ -64,8 +64,8 @@ class SweepState(Sweep):
     left_open: bool = False
     #: why the policy begins no more trials; None while it does
     search_ended: Stop | None = None
-    #: what the search has found out; None before the sweep's end
-    report: SearchReport | None = None
+    #: what came of the ladder; None before the sweep's end, and if there was none
+    ladder: LadderReport | None = None
 
     @property
     def usable(self) -> int:

@@ -329,11 +329,12 @@ class Sweep:
             self._history.learn(closed=Stop(StopReason.FAILED, why))
 
     def _report(self) -> None:
-        if self._policy is None or self.state.report:
+        if (policy := self._policy) is None:
             return
         with tried("the search is not reported", self._viewer.said):
-            found = self._policy.report()
-            self._history.learn(report=found, confirmed=found.confirmed, unconfirmed=found.omitted)
+            again = policy.confirmation
+            found = {"confirmed": tuple(again.results()), "unconfirmed": again.omitted()}
+            self._history.learn(ladder=policy.ladder_report(), **found)
 
 
 #: name of the report among the files of a sweep's run
@@ -360,16 +361,14 @@ def describe(state: SweepState) -> str:
         lines += ["", f"{text}."]
     config = ", ".join(f"{name} {value}" for name, value in best.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
-    report = state.report
-    if report and report.ladder and report.ladder.decision:
-        lines += ["", f"Ladder of learning rates: {report.ladder.decision.reason}."]
+    if state.ladder and state.ladder.decision:
+        lines += ["", f"Ladder of learning rates: {state.ladder.decision.reason}."]
     if state.confirmed:
         lines += ["", "Trained again:", "", *(f"- {one}" for one in state.confirmed)]
     return "\n".join(lines)
 
 
 def evidence(state: SweepState, task: Task, found: Findings | None) -> dict[str, Any]:
-    report = state.report
     return {
         "sweep": state.name,
         "loss": task.runs.objective.name,
@@ -379,7 +378,7 @@ def evidence(state: SweepState, task: Task, found: Findings | None) -> dict[str,
         "unknown_share": state.unknown_share,
         "time": state.time_spent.to_dict(),
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
-        "ladder": _ladder(report.ladder) if report and report.ladder else None,
+        "ladder": _ladder(state.ladder) if state.ladder else None,
         "importance": found.importance or None if found else None,
         "verdicts": asdict(found.verdicts) if found and found.verdicts else None,
         "confirmed": [one.to_dict() for one in state.confirmed],

@@ -80,9 +80,12 @@ def unchecked_reason(result: Mapping[str, Any]) -> str:
     return str(why or "the store has no inputs that its network was trained on")
 
 
-def backend_free_of_gpu() -> None:
-    """Hide GPUs from this process: on one, Keras would write operations that load nowhere else."""
+def prepare_backend(seed: int) -> None:
+    """Make the backend ready without GPUs: on one, Keras would write what loads nowhere else."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from lstm_sweep.models import backend
+
+    backend.prepare(gpu=False, seed=seed)
 
 
 #: what can be exported and registered

@@ -19,9 +19,9 @@ from lstm_sweep.search.driver.lstm_task import ladder_notes
 from lstm_sweep.search.driver.task import (
     Task,
     WriteBundle,
-    backend_free_of_gpu,
     check_parity,
     parity_lines,
+    prepare_backend,
     read_template,
     remember_template,
     template_digest,
@@ -53,13 +53,11 @@ def _write(
     """
     metrics = {"trial": record.id, "run_id": record.run_id, "loss": record.best_loss}
     difference, rows, unknown = None, 0, ""
-    backend_free_of_gpu()
+    prepare_backend(record.seed)
     import keras
 
-    from lstm_sweep.models import backend
     from lstm_sweep.models.bundle import bundle, clean_process
 
-    backend.prepare(gpu=False, seed=record.seed)
     try:
         model = keras.models.load_model(weights, safe_mode=True)
     except Exception as error:

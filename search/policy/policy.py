@@ -7,7 +7,7 @@ recorded trials can be put in place of real ones (benchmarks/replay.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmation import (
@@ -28,22 +28,9 @@ from lstm_sweep.search.policy.problem import (
 )
 from lstm_sweep.search.policy.search_phase import SearchPhase
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.sweep import Confirmed, Stop, StopReason
+from lstm_sweep.search.values.sweep import Stop, StopReason
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial, trial_seed
 from lstm_sweep.spaces.space import Space
-
-
-@dataclass(frozen=True)
-class SearchReport:
-    """What a search has found out."""
-
-    #: None if there was none
-    ladder: LadderReport | None
-    #: configs that were trained again, the best first
-    confirmed: tuple[Confirmed, ...]
-    #: why the best config was not trained again, if the budget was too small; else empty
-    omitted: str
-
 
 #: why a trial ends before its sweep does
 KEPT = "the time of the search is over; the rest is for further seeds of the best"
@@ -92,10 +79,8 @@ class Policy:
     def trials(self) -> tuple[Trial, ...]:
         return tuple(self._trials.values())
 
-    def report(self) -> SearchReport:
-        again = self.confirmation
-        ladder = self._ladder.report(self.space)
-        return SearchReport(ladder, tuple(again.results()), again.omitted())
+    def ladder_report(self) -> LadderReport | None:
+        return self._ladder.report(self.space)
 
     # what is begun
 
@@ -326,15 +311,15 @@ class Policy:
         if again.begun or self.stop:
             rest = [max(0.0, again.seconds_of(o) - sum(o.round_seconds)) for o in running]
             runs_s = makespan([*rest, *further], slots)
-            return seconds_left(gone, limit=limit, done=1, to_come=0, further=runs_s)
+            return _seconds_left(gone, limit=limit, done=1, to_come=0, further=runs_s)
         known = any(one.ended or one.paused for one in self._trials.of(Phase.SEARCH))
         done = len(self._trials) - len(running) / 2 if known else 0.0
         to_come = max(0.0, plan.trials - kept.trials - done)
         further_s = makespan(further, slots)
-        return seconds_left(gone, limit=limit, done=done, to_come=to_come, further=further_s)
+        return _seconds_left(gone, limit=limit, done=done, to_come=to_come, further=further_s)
 
 
-def seconds_left(
+def _seconds_left(
     gone: float, *, limit: float | None, done: float, to_come: float, further: float = 0.0
 ) -> float | None:
     """Seconds to the end of a sweep that has gone on for `gone`; None if nobody can tell.

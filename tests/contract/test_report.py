@@ -17,7 +17,7 @@ from lstm_sweep.models.normality import RULES
 from lstm_sweep.models.quality import VERDICT, OverRates
 from lstm_sweep.search.actions.sweeps import SweepReport
 from lstm_sweep.search.driver import read_back
-from lstm_sweep.search.driver.read_back import expected_left, read_findings
+from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.report.figures import Findings
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
@@ -66,9 +66,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
         state.best.ranked_loss,
     )
     assert found.baselines == state.baselines and found.state == "finished"
-    assert state.report and [one.trial for one in found.confirmed] == [
-        one.trial for one in state.report.confirmed
-    ]
+    assert [one.trial for one in found.confirmed] == [one.trial for one in state.confirmed]
     curves = {one.id: [loss for _, loss in one.curve] for one in found.trials}
     assert curves["s/3"] == losses[3]
     assert {axis.name for axis in found.axes} == {"direction", "dropout"}
@@ -197,7 +195,6 @@ def test_numbers_beyond_all_reason_in_a_store_stop_no_report(
     store.log(best.run_id, tags={"sweep.curve": f"[[2.0, {number}], [1.9, {number}]]"})
     store.reopen(best.run_id)
     assert best.id in local(store).report("s").html
-    assert expected_left(run, huge, 1) is not None or len(number) > 9
 
 
 def test_the_command_writes_a_file_and_replaces_only_reports(

@@ -275,8 +275,7 @@ def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
     assert set(phases[3:]) <= {Phase.CONFIRM}
     long = state.finished[1].ended
     assert long and long.outcome is Outcome.OUT_OF_TIME and not long.unfinished
-    assert state.report
-    assert len(state.report.confirmed[0].losses) == len(phases) - 2
+    assert len(state.confirmed[0].losses) == len(phases) - 2
     assert store.tags(state.run_id)[Tag.STOP_REASON] == "minutes"
 
 

@@ -78,11 +78,11 @@ def test_networks_are_confirmed_within_the_time() -> None:
 
 def test_where_trainings_take_long_further_runs_are_whole_or_there_are_none() -> None:
     for sweep in sweeps(600.0, presets.DEFAULT, LONG, 2):
-        again, report = sweep.of(Phase.CONFIRM), sweep.policy.report()
+        again, report = sweep.of(Phase.CONFIRM), sweep.policy.confirmation
         for one in again:
             [first] = (o for o in sweep.of(Phase.SEARCH) if o.config == one.config)
             assert one.planned_rounds >= (first.best_round or 0)
-        assert bool(report.omitted) != any(one.is_best for one in report.confirmed)
+        assert bool(report.omitted()) != any(one.is_best for one in report.results())
 
 
 @pytest.mark.parametrize("slots, trainings", [(1, 12), (4, 6)])
@@ -103,7 +103,7 @@ def test_with_very_little_time_there_is_a_result_and_a_line_why_nothing_was_conf
     check(found, slots)
     for sweep in found:
         assert seeds_of(sweep) == {}
-        said = sweep.policy.report().omitted
+        said = sweep.policy.confirmation.omitted()
         assert said.startswith("s/") and said.endswith(
             "a quarter of the time, 15 s, is kept for that"
         )

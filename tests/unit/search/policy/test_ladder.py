@@ -309,7 +309,7 @@ def test_a_sweep_of_any_few_trials_ends_with_a_result(trials: int, slots: int) -
     if is_left_out:  # then it keeps to the usual rate
         tried = [as_lstm_config(one.config).learning_rate for one in searched]
         assert all(1e-4 <= rate <= 0.02 for rate in tried)
-        assert played.policy.report().ladder is None
+        assert played.policy.ladder_report() is None
 
 
 NETWORK_OF_32 = TrialConfig(layer_size=32)
