@@ -32,8 +32,6 @@ from lstm_sweep.search.values.documents import Document
 
 #: what a served model needs, in the versions that are installed here
 REQUIREMENTS = ("mlflow", "keras", "tensorflow", "numpy")
-#: MLflow's types of the parameters of a request, by those of their defaults
-PARAMETERS: dict[type, str] = {int: "long", bool: "boolean", float: "double"}
 
 
 def write_symbols_model(
@@ -50,38 +48,22 @@ def write_symbols_model(
     Folder `data` has its `model.keras` and `alphabet.json`, and whatever is to be kept with them.
     """
     import pandas as pd
-    from mlflow.models import ModelSignature
+    from mlflow.models import ModelSignature, infer_signature
     from mlflow.types import schema as types
 
-    text, number, column = types.DataType.string, types.DataType.double, column_of(alphabet)
-    symbol: Any = types.DataType.long if alphabet.kind == "ids" else text
-    sessions = text if column == TEXT else types.Array(symbol)
-    inputs = types.Schema([types.ColSpec(sessions, column)])
-    example = pd.DataFrame({column: [example_session(alphabet)]})
+    session = example_session(alphabet)
+    example = pd.DataFrame({column_of(alphabet): [session]})
     if classes:
+        text, number = types.DataType.string, types.DataType.double
         columns = {"class": text, "probability": number, "probabilities": types.Map(number)}
-        told = [types.ColSpec(kind, name) for name, kind in columns.items()]
-        signature = ModelSignature(inputs, types.Schema(told))
-        _write(settings, data, folder, about, signature, example)
-        return
-    ranked = types.Object(
-        [
-            # with ends an id, or the text `<end>`
-            types.Property("symbol", types.AnyType() if alphabet.ends else symbol),
-            types.Property("probability", number),
-        ]
-    )
-    outputs = [
-        types.ColSpec(types.Array(ranked), "next"),
-        types.ColSpec(types.Array(number), "surprise", required=False),
-        *([types.ColSpec(number, "end_surprise", required=False)] if alphabet.ends else []),
-        types.ColSpec(sessions, "continuation", required=False),
-    ]
-    parameters = [
-        types.ParamSpec(name, PARAMETERS[type(value)], value)
-        for name, value in served_model.DEFAULTS.items()
-    ]
-    signature = ModelSignature(inputs, types.Schema(outputs), types.ParamSchema(parameters))
+        told = types.Schema([types.ColSpec(kind, name) for name, kind in columns.items()])
+        signature = ModelSignature(infer_signature(example).inputs, told)
+    else:  # with ends a symbol is an id or `<end>`, so of any type
+        symbol = None if alphabet.ends else alphabet.symbols[0]
+        least = {"next": [{"symbol": symbol, "probability": 0.5}]}
+        ended = {"end_surprise": 0.5} if alphabet.ends else {}
+        most = least | {"surprise": [0.5], **ended, "continuation": session}
+        signature = infer_signature(example, [least, most], served_model.DEFAULTS)
     _write(settings, data, folder, about, signature, example)
 
 
