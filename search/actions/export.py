@@ -39,8 +39,6 @@ class Exported:
     test_loss: float | None
     #: version of a registered model that it has become
     version: Version | None
-    #: a session that its network can be asked about, from the test split: a text, or event ids
-    example: str | list[int] | None
     #: its losses and how it was checked, in lines for people
     lines: tuple[str, ...]
     #: what `export --json` prints
@@ -49,13 +47,12 @@ class Exported:
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Self:
         last = {name: written[name] for name in ("parity", "model_version")}
-        told = ("lines", "example", *last)
+        told = ("lines", *last)
         return cls(
             bundle=written["bundle"],
             trial=written["trial"],
             test_loss=written["test_loss"],
             version=last["model_version"] and Version(**last["model_version"]),
-            example=written.get("example"),
             lines=tuple(written["lines"]),
             printed={name: x for name, x in written.items() if name not in told} | last,
         )
@@ -65,7 +62,7 @@ class Exported:
 
     def document(self) -> dict[str, Any]:
         """The bundle as a service tells it: without its folder, but with what is said to people."""
-        told = self.to_dict() | {"lines": list(self.lines), "example": self.example}
+        told = self.to_dict() | {"lines": list(self.lines)}
         return {name: value for name, value in told.items() if name != "bundle"}
 
 

@@ -155,7 +155,7 @@ def registered_lines(
     yield "serve it:"
     yield f"  {serve_command(version, settings)}"
     yield "ask it, from another terminal, once it says that Uvicorn is running:"
-    request = request_of(exported.bundle, exported.example)
+    request = request_of(exported.bundle)
     # a backslash escape of the terminal would be another text to a shell
     text = plain_json(json.dumps(request, ensure_ascii=False), sys.stdout.encoding)
     body = "@request.json" if request is None else text
@@ -181,15 +181,13 @@ def serve_command(version: Version, settings: Settings) -> str:
     return " ".join([*parts, f"--env-manager local --port {PORT}"])
 
 
-def request_of(bundle: str, example: str | list[int] | list[str] | None) -> dict[str, Any] | None:
-    """A request about `example`, or else a few symbols of the alphabet; None for a template."""
+def request_of(bundle: str) -> dict[str, Any] | None:
+    """A request about a few symbols of the alphabet; None for a template."""
     _, content = bundles.read_any(bundle)
     if isinstance(content, bundles.TemplateBundle):
         return None
-    alphabet, session = content.alphabet, example or example_session(content.alphabet)
-    if alphabet.words and not isinstance(session, str):
-        session = alphabet.between.join(map(str, session))
-    request: dict[str, Any] = {"dataframe_records": [{column_of(alphabet): session}]}
+    session = {column_of(content.alphabet): example_session(content.alphabet)}
+    request: dict[str, Any] = {"dataframe_records": [session]}
     return request | ({} if content.classes else {"params": {"top": 3, "length": 20}})
 
 

@@ -25,7 +25,6 @@ from lstm_sweep.models.config import (
     as_lstm_config,
     values_text,
 )
-from lstm_sweep.models.data.corpus import excerpt
 from lstm_sweep.models.data.labelled import LabelledCorpus, given_texts, load_labelled
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.decisions import Decision
@@ -150,7 +149,6 @@ def _write(
         [theirs] = clean_process.outputs(folder, format, inputs)
         difference = float(np.abs(test[compared] - theirs).max())
     check_parity(difference)
-    first = corpus.test.sequences.part(0, int(corpus.test.sequences.session_lengths[0]))
     return {
         "format": format,
         "trial": record.id,
@@ -163,7 +161,6 @@ def _write(
         "macro_f1_decision": by_decision,
         "parity": {"max_difference": difference, "windows": len(compared)},
         "model_version": None,
-        "example": excerpt(first, corpus.alphabet),
     } | further
 
 

@@ -17,7 +17,7 @@ from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.served_model import NUMBERS
 from lstm_sweep.models.config import Config, as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
-from lstm_sweep.models.data.corpus import Corpus, excerpt
+from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, scoring_windows
 from lstm_sweep.models.normality import held_out
@@ -156,7 +156,6 @@ def _write(
         "test_loss": test["loss"],
         "parity": {"max_difference": difference, "windows": len(windows)},
         "model_version": None,
-        "example": excerpt(corpus.test, corpus.alphabet),
     } | further
 
 

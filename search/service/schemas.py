@@ -363,9 +363,6 @@ class ExportMade(_Shown):
     test_loss: float | None
     parity: dict[str, Any]
     lines: list[str] = Field(description="what the command prints")
-    example: str | list[int] | list[str] | None = Field(
-        description="a session that it can be asked about"
-    )
 
 
 class SequencesClassified(_Shown):

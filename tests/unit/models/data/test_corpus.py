@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
-import shlex
 import tracemalloc
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import reader, spool
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
-from lstm_sweep.models.data.corpus import LONGEST, SHORTEST, Corpus, Split, excerpt, load
+from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.sessions import read_sessions
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.streams import training_epoch
@@ -312,41 +310,6 @@ def test_codes_are_as_small_as_the_alphabet_allows(
     corpus = load_file(tmp_path, ids(numbers))
     assert corpus.train.codes.dtype == dtype
     assert symbols_of(corpus) == numbers
-
-
-def split_of(alphabet: Alphabet, symbols: str | list[int]) -> Split:
-    return Split(alphabet.encode(symbols).astype(np.uint16), np.zeros(1, np.int64))
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("the river and the stone and the sea", "the river and the stone"),
-        ('ld and it\'s "here" where the river ends', "where the river ends"),
-        ("дом и река, где дом", "дом и река, где дом"),
-        ("\tif a:\n\t\treturn what there is\n", "return what there is"),
-    ],
-)
-def test_the_example_of_a_text_is_its_first_plain_words(text: str, expected: str) -> None:
-    alphabet = Alphabet(tuple(sorted(set(text))))
-    found = excerpt(split_of(alphabet, text), alphabet)
-    assert found == expected
-    assert SHORTEST <= len(expected) <= LONGEST
-    body = json.dumps({"text": found}, ensure_ascii=False)
-    assert shlex.quote(body) == f"'{body}'"  # nothing in it has to be escaped
-
-
-@pytest.mark.parametrize("text", ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a'b'a'b a'b", "ab"])
-def test_a_text_without_plain_words_has_none(text: str) -> None:
-    alphabet = Alphabet(tuple(sorted(set(text))))
-    assert excerpt(split_of(alphabet, text), alphabet) is None
-
-
-def test_it_ends_with_its_session() -> None:
-    alphabet = Alphabet((1, 5, 7), ends=True)
-    codes = np.array([*alphabet.encode([9]), END, *alphabet.encode([9, 1, 7]), END, 5], np.uint16)
-    assert excerpt(Split(codes, np.array([0, 2, 6])), alphabet) == [1, 7]
-    assert excerpt(Split(np.array([END, END], np.uint16), np.array([0, 1])), alphabet) is None
 
 
 def test_the_end_of_a_session_has_the_code_after_those_that_never_come_next() -> None:

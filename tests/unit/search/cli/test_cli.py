@@ -267,12 +267,12 @@ def test_trials_drivers_and_service_end_one_after_the_other_in_the_time_that_the
 
 BEST = Version("my model", 3, "m-1", "models:/my model@champion", True, "no other")
 OTHER = Version("m", 4, "m-1", "models:/m/4", False, "its loss is not below")
-TEXT = Bundle("a/1", TrialConfig(), Alphabet(tuple("abc'ef")), {})
+TEXT = Bundle("a/1", TrialConfig(), Alphabet(tuple("ab'дом")), {})
 IDS = Bundle("a/1", TrialConfig(), Alphabet((1, 2, 3)), {})
 
 
-def exported(example: str | list[int] | None = None) -> Exported:
-    return Exported("best", "a/1", 1.0, None, example, (), {})
+def exported() -> Exported:
+    return Exported("best", "a/1", 1.0, None, (), {})
 
 
 def settings(uri: str, origin: str = "no mlflow.yaml here or above") -> Settings:
@@ -312,18 +312,15 @@ def test_programs_of_an_environment_that_is_not_activated_are_put_on_the_path(
     assert command.startswith(f"PATH={Path(sys.executable).parent}:$PATH MLFLOW_TRACKING_URI=")
 
 
-@pytest.mark.parametrize(
-    ("content", "example", "column"), [(TEXT, "дом и река", "text"), (IDS, [3, 1, 1], "ids")]
-)
+@pytest.mark.parametrize(("content", "asked"), [(TEXT, {"text": "'до"}), (IDS, {"ids": [2, 3]})])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_the_request_is_about_real_data_if_there_is_an_example(
-    content: Bundle, example: str | list[int], column: str, encoding: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+def test_the_request_is_about_symbols_that_the_network_knows(
+    content: Bundle, asked: dict[str, Any], encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bundles, "read_any", lambda given: (Path(given), content))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
-    *_, curl = models.registered_lines(exported(example), OTHER, settings("sqlite:////mlflow.db"))
-    assert json.loads(shlex.split(curl)[-1])["dataframe_records"] == [{column: example}]
+    *_, curl = models.registered_lines(exported(), OTHER, settings("sqlite:////mlflow.db"))
+    assert json.loads(shlex.split(curl)[-1])["dataframe_records"] == [asked]
     assert curl.isascii() or encoding == "utf-8"
 
 
