@@ -248,8 +248,8 @@ def test_the_average_is_that_of_the_weights_after_each_step(config: TrialConfig)
     np.testing.assert_allclose(in_loop.logits(windows), by_keras, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["float32", *in_full("float16")])
-def test_layers_of_keras_are_averaged_too(precision: str) -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", *in_full("float32", "float16")])
+def test_layers_of_keras_are_averaged_too_and_score_in_full_precision(precision: str) -> None:
     """As on a GPU: after every step."""
     from lstm_sweep.models.cpu import optimizer as averaging
     from lstm_sweep.models.cpu import programs
@@ -265,13 +265,16 @@ def test_layers_of_keras_are_averaged_too(precision: str) -> None:
     optimizer = networks.trained.optimizer
     counted = getattr(optimizer, "inner_optimizer", optimizer).iterations
     expected = start
+    losses = list[float]()
     for _ in range(20):
-        made.train(repeated(steps_of(config, 9, 1), 1))
+        losses += made.train(repeated(steps_of(config, 9, 1), 1))[0].tolist()
         share = averaging.share_of_each(max(1, int(counted)))
         weights = networks.trained.get_weights()
         expected = [e + share * (w - e) for e, w in zip(expected, weights, strict=True)]
     made.sync()
-    assert int(counted) > 0
+    assert int(counted) > 0 and losses[-1] < losses[0]
+    layers = [layer for layer in networks.scored.layers if layer.weights]
+    assert {layer.compute_dtype for layer in layers} == {"float32"}
     for average, own in zip(networks.scored.get_weights(), expected, strict=True):
         np.testing.assert_allclose(average, own, atol=1e-5)
     assert any(

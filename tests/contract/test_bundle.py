@@ -337,6 +337,12 @@ def test_files_predict_what_the_network_does(config: TrialConfig, tmp_path: Path
     network, names = onnx_files(config, tmp_path)
     expected = ["model.onnx", "step.onnx"] if config.direction == "uni" else ["model.onnx"]
     assert names == sorted(path.name for path in tmp_path.iterdir()) == expected
+    for name in names:
+        model = onnx.load(tmp_path / name)
+        assert [(one.domain, one.version) for one in model.opset_import] == [("", writing.OPSET)]
+        assert {node.domain for node in model.graph.node} == {""}
+        operators = [node.op_type for node in model.graph.node]
+        assert operators.count("LSTM") == config.layers
     for rows in (4, 130):
         windows = np.random.default_rng(2).integers(0, ALPHABET, (rows, LENGTH)).astype(np.int32)
         right = np.asarray(network.predict_on_batch(windows))
@@ -350,16 +356,6 @@ def test_files_predict_what_the_network_does(config: TrialConfig, tmp_path: Path
         after, h, c = step.run(None, {"symbols": part, "h": h, "c": c})
         assert after.shape == (*part.shape, ALPHABET)
     assert after[:, -1] == pytest.approx(right, abs=1e-5)
-
-
-def test_the_files_are_of_standard_operators(tmp_path: Path) -> None:
-    _, names = onnx_files(CONFIGS[0], tmp_path)
-    for name in names:
-        model = onnx.load(tmp_path / name)
-        assert [(one.domain, one.version) for one in model.opset_import] == [("", writing.OPSET)]
-        assert {node.domain for node in model.graph.node} == {""}
-        operators = [node.op_type for node in model.graph.node]
-        assert operators.count("LSTM") == CONFIGS[0].layers
 
 
 def test_weights_that_no_file_holds_are_refused(

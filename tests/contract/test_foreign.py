@@ -260,31 +260,26 @@ return 1.5"""
 
 
 @pytest.mark.parametrize(
-    "callbacks",
-    ["None", "(keras.callbacks.TerminateOnNaN(),)",
-     "keras.callbacks.CallbackList(model=model, add_history=True, epochs=3, steps=1)"],
+    ("fits", "last"),
+    [
+        ("model.fit(x, y, epochs=3, verbose=0, callbacks=None)", [3]),
+        # with callbacks of its own
+        ("own = (keras.callbacks.TerminateOnNaN(),)\n"
+         "model.fit(x, y, epochs=3, verbose=0, callbacks=own)", [3]),
+        ("own = keras.callbacks.CallbackList(model=model, add_history=True, epochs=3, steps=1)\n"
+         "model.fit(x, y, epochs=3, verbose=0, callbacks=own)", [3]),
+        # without names of arguments
+        ("model.fit(x, y, 5, 2, 0, [keras.callbacks.TerminateOnNaN()])", [2]),
+        # epochs of several are counted through
+        ("for _ in range(2):\n    model.fit(x, y, epochs=2, verbose=0)", [2, 4]),
+    ],
 )  # fmt: skip
-def test_a_fit_keeps_its_own_callbacks(callbacks: str, tmp_path: Path) -> None:
-    body = f"""\
-given = {callbacks}
-model.fit(x, y, epochs=3, verbose=0, callbacks=given)
-return 1.5"""
-    messages = run(written(tmp_path, body), tmp_path)
-    assert len(epochs(messages)) == 3
+def test_each_epoch_of_all_fits_is_reported(fits: str, last: list[int], tmp_path: Path) -> None:
+    messages = run(written(tmp_path, f"{fits}\nreturn 1.5"), tmp_path)
+    done = epochs(messages)
+    assert [one.number for one in done] == list(range(1, last[-1] + 1))
+    assert [one.number for one in done if one.last] == last
     assert messages[-1] == Ended(Outcome.COMPLETE, loss=1.5)
-
-
-def test_arguments_of_fit_may_have_no_names(tmp_path: Path) -> None:
-    body = "model.fit(x, y, 5, 2, 0, [keras.callbacks.TerminateOnNaN()])\nreturn 0.5"
-    assert len(epochs(run(written(tmp_path, body), tmp_path))) == 2
-
-
-def test_epochs_of_several_fits_are_counted_through(tmp_path: Path) -> None:
-    body = "for _ in range(2):\n    model.fit(x, y, epochs=2, verbose=0)\nreturn 0.5"
-    done = epochs(run(written(tmp_path, body), tmp_path))
-    assert [(one.number, one.last) for one in done] == [
-        (1, False), (2, True), (3, False), (4, True),
-    ]  # fmt: skip
 
 
 BINDINGS: list[tuple[str, str, str]] = [

@@ -103,35 +103,6 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit() -> None:
             np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize(
-    ("precision", "direction"), [("bfloat16", "uni"), *in_full(("float16", "bi"))]
-)
-def test_layers_of_keras_train_in_reduced_precision_and_score_in_full(
-    precision: str, direction: str
-) -> None:
-    from lstm_sweep.models.cpu import programs
-    from lstm_sweep.models.network import lstm
-
-    config = TrialConfig(
-        direction=direction, layer_size=20, sequence_length=7, batch_size=5, precision=precision,
-        averaging="off",
-    )  # fmt: skip
-    networks = lstm.build(config, 9, mixed=True)
-    lstm.compile_for_training(networks.trained, config)
-    made = programs.KerasProgram(networks, config)
-    steps = steps_of(config, 9, 40)
-    losses, _ = made.train(StepWindows(steps.codes[[0] * 40], steps.first[[0] * 40] * 0))
-    assert losses[-1] < losses[0]
-    made.sync()
-    layers = [layer for layer in networks.scored.layers if layer.weights]
-    assert len(layers) == 3
-    assert {layer.compute_dtype for layer in layers} == {"float32"}
-    for left, right in zip(
-        networks.scored.get_weights(), networks.trained.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(left, right)
-
-
 def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is none here; what is shown is that the loop works with Keras's own layers."""
     from lstm_sweep.models import backend

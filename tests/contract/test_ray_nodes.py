@@ -140,25 +140,6 @@ def rounds_in(checkpoint: Path) -> int:
 class TestNodesThatComeAndGo:
     """One engine, beside which nodes are killed, join and leave."""
 
-    def test_a_trial_whose_worker_is_killed_goes_on_on_another_node_with_the_same_bits(
-        self, engine: RayEngine, corpus: Path, tmp_path: Path
-    ) -> None:
-        first, second = slot_of(engine, "one"), slot_of(engine, "two")
-        engine.start(job(corpus, tmp_path / "whole", first, LONG))
-        whole = losses(listen(engine)[first])
-        begun = job(corpus, tmp_path / "parts", first, LONG)
-        engine.start(replace(begun, checkpoint_every_s=0.0))
-        heard = hear(engine, lambda slot, event: getattr(event, "number", 0) >= 3)
-        os.kill(max(family(agent_of(engine, first))), signal.SIGKILL)
-        heard += hear(engine, lambda slot, event: isinstance(event, Ended))
-        assert heard[-1][1] == Ended(Outcome.LOST, "its worker was killed by SIGKILL")
-        folder = engine.collect(first)
-        assert (folder / "checkpoint.npz").exists() and (folder / "log.txt").exists()
-        engine.start(replace(begun, slot=second))
-        messages = listen(engine)[second]
-        assert any(isinstance(one, RoundDone) and one.repeated for one in messages)
-        assert losses(messages) == whole and len(whole) == LONG.epochs
-
     def test_an_agent_that_is_killed_loses_its_slots_and_the_node_gets_another(
         self, engine: RayEngine, corpus: Path, tmp_path: Path
     ) -> None:

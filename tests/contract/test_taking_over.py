@@ -291,26 +291,6 @@ def test_as_many_trials_keep_their_weights_as_are_averaged(
     assert {one.number for one in records if one.has_weights} == {0, 1, 2, 3}
 
 
-class Late:
-    """An MLflow client whose first call of one kind is sent late."""
-
-    def __init__(self, client: Any, name: str, until: threading.Event) -> None:
-        self._client, self._name, self._until = client, name, until
-        #: the call is about to be sent
-        self.begun = threading.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if name == self._name:
-                self.begun.set()
-                assert self._until.wait(120)
-            return method(*args, **kwargs)
-
-        return call
-
-
 @pytest.fixture
 def folder(workplace: Callable[[str], Path]) -> Path:
     return workplace("one_name")

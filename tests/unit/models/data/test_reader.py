@@ -386,7 +386,7 @@ def test_a_large_spool_leaves_no_file_behind(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(spool, "KEPT_BYTES", 1_000)
     written = Spool()
-    written.append(np.arange(60_000))
+    written.append(np.arange(60_000, dtype=np.uint16))
     assert written.joined()[-1] == 59_999
     assert not list(tmp_path.iterdir())  # it has no name, so it goes even if the process is killed
 
@@ -428,7 +428,7 @@ def test_a_full_disk_is_one_line() -> None:
 def test_without_a_folder_for_temporary_files_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/no/such/folder"])
-    Spool().append(np.arange(60_000))  # that needs no folder
+    Spool().append(np.arange(60_000, dtype=np.uint16))  # that needs no folder
     monkeypatch.setattr(spool, "KEPT_BYTES", 1_000)
     with pytest.raises(NoRoomError, match="No usable temporary directory found"):
-        Spool().append(np.arange(60_000))
+        Spool().append(np.arange(60_000, dtype=np.uint16))
