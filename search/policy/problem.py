@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 import statistics
@@ -26,9 +25,6 @@ from lstm_sweep.search.values.trial import (
 from lstm_sweep.spaces.space import Space
 
 Array = NDArray[np.float64]
-
-#: paused trials that are named at a time once none goes on; after a few ends they are asked again
-FEW_PAUSED = 64
 
 
 def grown(array: Array, size: int) -> Array:
@@ -263,7 +259,7 @@ class Trials(Mapping[int, Trial]):
         return self._of(sorted(self._open))
 
     def paused(self) -> list[Trial]:
-        return self._of(heapq.nsmallest(FEW_PAUSED, self._paused))
+        return self._of(sorted(self._paused))
 
     @property
     def again(self) -> list[Trial]:
