@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -65,16 +64,6 @@ def test_all_public_names_are_there_and_type_checkers_see_them() -> None:
     assert all(getattr(ls, name).__doc__ for name in ls.__all__)
     with pytest.raises(AttributeError, match="'lunch'"):
         _ = ls.lunch
-
-
-def test_what_is_driven_answers_or_raises() -> None:
-    assert drive(lambda interrupts: interrupts.signal_number) == 0
-
-    def fails(interrupts: Interrupts) -> None:
-        raise ls.InputError("no")
-
-    with pytest.raises(ls.InputError, match=r"^no$"):
-        drive(fails)
 
 
 def test_an_interruption_asks_for_the_end_and_waits_for_it() -> None:
@@ -331,15 +320,6 @@ def test_hyperparameters_of_a_template_have_types_of_their_own(
     table = _tables.trials([ROW | {"config": {"units:3": value}} for value in values])
     assert str(table["units:3"].dtype) == kind
     assert [None if pd.isna(one) else one for one in table["units:3"]] == values
-
-
-def test_a_curve_is_numbers_by_epoch() -> None:
-    epochs: list[dict[str, Any]] = [{"epoch": 1, "val_loss": 2.0}, {"epoch": 2, "val_loss": None}]
-    curve = _tables.curve(epochs, ["val_loss"])
-    assert curve.index.tolist() == [1, 2] and curve.index.name == "epoch"
-    np.testing.assert_equal(curve["val_loss"].to_numpy(), [2.0, np.nan])
-    nothing = _tables.curve([], ["train_loss", "val_loss"])
-    assert [*nothing.columns] == ["train_loss", "val_loss"] and len(nothing) == 0
 
 
 # --- questions ------------------------------------------------------------------------------------

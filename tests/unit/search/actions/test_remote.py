@@ -39,7 +39,7 @@ from lstm_sweep.search.actions.remote import Remote
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.actions.transfers import download, send_data, unpack
 from lstm_sweep.search.actions.watched import Watched
-from lstm_sweep.search.cli.progress import COMMON, SCHEMA, JsonLines, Lines, LiveTable
+from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.values.spec import TOKEN, SweepSpec
 
@@ -514,34 +514,6 @@ def test_people_are_told_of_ends_and_of_reasons_to_wait() -> None:
         "[1/4] s/1 complete, loss 2.0000, the best so far, 4 s (uni 2x128, lr 0.01)",
         "1 trial that waited is pruned: others were better",
     ]
-
-
-def test_each_event_is_a_line_of_json() -> None:
-    text = StringIO()
-    watched = Watched("s", SweepSpec(trials=4), JsonLines(text), clock=lambda: 0.0)
-    for event in EVENTS:
-        watched.hear(event)
-    watched.end(RESULT)
-    found = [json.loads(line) for line in text.getvalue().splitlines()]
-    assert all(tuple(one) == (*COMMON, *SCHEMA[one["event"]]) for one in found)
-    told = [(one["event"], one.get("trial")) for one in found if one["event"] != "progress"]
-    assert told == [
-        ("message", None), ("started", None), ("trial_started", "s/0"), ("round", "s/0"),
-        ("trial_paused", "s/0"), ("trial_resumed", "s/0"), ("trial_started", "s/1"),
-        ("round", "s/1"), ("trial_ended", "s/1"), ("trial_ended", "s/0"), ("ended", None),
-    ]  # fmt: skip
-    assert (found[1]["run_id"], found[1]["trials"], found[1]["slots"]) == ("r", 4, 2)
-    assert found[-1]["seconds"] == 9.0 and found[-1]["best"]["val_loss"] == 2.0
-
-
-def test_a_table_has_the_slots_that_the_service_gives() -> None:
-    text = StringIO()
-    console = Console(file=text, width=120, height=40, force_terminal=True)
-    watched = Watched("s", SweepSpec(trials=4), LiveTable(console), clock=lambda: 9.0)
-    watched.hear(status("running"))
-    watched.hear(trial(0, "running"))
-    watched.end(RESULT)
-    assert "slot 1" in text.getvalue() and "slot 2" in text.getvalue()
 
 
 def test_a_trial_that_fails_is_not_the_best_and_one_that_is_tried_again_begins_anew() -> None:

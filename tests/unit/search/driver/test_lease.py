@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
-import queue
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -41,9 +41,6 @@ class Runs:
         data = SimpleNamespace(params={})
         self.kept[run_id] = SimpleNamespace(info=info, data=data, role="sweep")
 
-    def finish(self, run_id: str) -> None:
-        self.kept[run_id].info.status = "FINISHED"
-
     def runs(self, tags: dict[str, str]) -> list[Any]:
         return [run for run in self.kept.values() if run.role == tags["sweep.role"]]
 
@@ -54,120 +51,60 @@ class Runs:
         return bool(self.kept[run_id].data.params.setdefault(key, value) == value)
 
 
-class Turns:
-    """Lets several drivers make their requests one after the other, in an order that is chosen."""
-
-    def __init__(self, drivers: Sequence[Callable[[Any], bool]]) -> None:
-        self.store = Runs()
-        self.owns: dict[int, bool | None] = {}
-        self._events: queue.Queue[None] = queue.Queue()
-        self._go = [threading.Semaphore(0) for _ in drivers]
-        self._waiting: set[int] = set()
-        self._threads = [
-            threading.Thread(target=self._drive, args=(number, driver))
-            for number, driver in enumerate(drivers)
-        ]
-
-    def _drive(self, number: int, driver: Callable[[Any], bool]) -> None:
-        try:
-            self.owns[number] = driver(Asked(self, number))
-        except Died:
-            self.owns[number] = None
-        self._events.put(None)
-
-    def wait(self, number: int) -> None:
-        """Wait until it is this driver's turn."""
-        self._waiting.add(number)
-        self._events.put(None)
-        self._go[number].acquire()
-
-    def run(self, choose: Callable[[list[int]], int]) -> None:
-        """Let all come to their ends."""
-        for thread in self._threads:
-            thread.start()
-            self._events.get(timeout=60)
-        while self._waiting:
-            number = choose(sorted(self._waiting))
-            self._waiting.remove(number)
-            self._go[number].release()
-            self._events.get(timeout=60)
-        for thread in self._threads:
-            thread.join()
+class Waits(BaseException):
+    """It is not the turn of a driver."""
 
 
-class Asked:
-    """The store as one driver sees it: each request waits for its turn."""
+class Turn:
+    """The store as one driver sees it: as it has answered before, and then one request more."""
 
-    def __init__(self, turns: Turns, number: int) -> None:
-        self._turns, self._number = turns, number
+    def __init__(self, store: Runs, log: list[Any], dies_at: int) -> None:
+        self._store, self._log, self._dies_at = store, log, dies_at
+        self._known, self._at = len(log), 0
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._turns.store, name)
-
         def ask(*args: Any, **kwargs: Any) -> Any:
-            self._turns.wait(self._number)
-            return method(*args, **kwargs)
+            self._at += 1
+            if self._at == self._dies_at:
+                raise Died
+            if self._at > self._known + 1:
+                raise Waits
+            if self._at > self._known:
+                self._log.append(deepcopy(getattr(self._store, name)(*args, **kwargs)))
+            return self._log[self._at - 1]
 
         return ask
 
 
-def driver(
-    run_id: str, start_time: int, dies_at: int = 0, *, ends: bool = False
-) -> Callable[[Any], bool]:
-    """Begins a sweep whose start was noted before its run was asked for; it may end at once."""
+class World:
+    """Drivers `a` and `b`, whose starts were noted before their runs were asked for."""
 
-    def begin(store: Any) -> bool:
-        if dies_at:
-            store = Dying(store, dies_at)
-        store.create(run_id, start_time)
-        owns = reserve_name(store, "s", run_id)
-        if ends:
-            store.finish(run_id)
-        return owns
+    def __init__(self, starts: tuple[int, int], dies_at: int = 0) -> None:
+        self.starts, self.dies_at = starts, dies_at
+        self.store = Runs()
+        self.logs: list[list[Any]] = [[], []]
+        #: who has come to an end, and whether the name is its own
+        self.owns: dict[int, bool | None] = {}
 
-    return begin
+    def step(self, number: int) -> None:
+        """Let a driver make one request; `a` may die before it."""
+        turn: Any = Turn(self.store, self.logs[number], 0 if number else self.dies_at)
+        with contextlib.suppress(Waits):
+            try:
+                turn.create("ab"[number], self.starts[number])
+                self.owns[number] = reserve_name(turn, "s", "ab"[number])
+            except Died:
+                self.owns[number] = None
 
-
-class Dying:
-    """A store whose driver is gone before one of its requests."""
-
-    def __init__(self, store: Any, at: int) -> None:
-        self._store, self._left = store, at
-
-    def __getattr__(self, name: str) -> Any:
-        self._left -= 1
-        if self._left == 0:
-            raise Died
-        return getattr(self._store, name)
-
-
-def every_order(drivers: Sequence[Callable[[Any], bool]]) -> Iterator[Turns]:
-    """All orders of the requests of these drivers, each played to its end."""
-    begun: list[list[int]] = [[]]
-    while begun:
-        given = begun.pop()
-        taken: list[int] = []
-
-        def choose(waiting: list[int], given: list[int] = given, taken: list[int] = taken) -> int:
-            step = len(taken)
-            number = given[step] if step < len(given) else waiting[0]
-            if step >= len(given):
-                begun.extend([*taken, other] for other in waiting if other != number)
-            taken.append(number)
-            return number
-
-        turns = Turns(drivers)
-        turns.run(choose)
-        yield turns
-
-
-def check_one_owns_it(turns: Turns, runs: Sequence[str]) -> None:
-    """One drives, and the others are no sweeps any more."""
-    assert sorted(bool(owns) for owns in turns.owns.values()) == [False] * (len(runs) - 1) + [True]
-    for number, run_id in enumerate(runs):
-        run = turns.store.kept[run_id]
-        assert (run.role == "sweep") == turns.owns[number]
-        assert (run.data.params.get(OWNS_NAME) == "yes") == turns.owns[number]
+    def ends(self) -> Iterator[World]:
+        """What comes of all orders of their requests."""
+        waiting = {0, 1} - set(self.owns)
+        if not waiting:
+            yield self
+        for number in waiting:
+            following = deepcopy(self)
+            following.step(number)
+            yield from following.ends()
 
 
 @pytest.mark.parametrize("starts", [(10, 11), (11, 10), (10, 10)])
@@ -175,9 +112,12 @@ def test_one_of_two_owns_the_name_in_every_order_and_whatever_their_clocks_say(
     starts: tuple[int, int],
 ) -> None:
     played = 0
-    for turns in every_order([driver("a", starts[0]), driver("b", starts[1])]):
-        check_one_owns_it(turns, ["a", "b"])
+    for world in World(starts).ends():
         played += 1
+        assert sorted(map(bool, world.owns.values())) == [False, True]
+        for number, run in enumerate(world.store.kept[name] for name in "ab"):
+            assert (run.role == "sweep") == world.owns[number]  # the other is no sweep any more
+            assert (run.data.params.get(OWNS_NAME) == "yes") == world.owns[number]
     assert played > 20
 
 
@@ -186,12 +126,12 @@ def test_one_of_two_owns_the_name_in_every_order_and_whatever_their_clocks_say(
 def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
     starts: tuple[int, int], dies_at: int
 ) -> None:
-    for turns in every_order([driver("a", starts[0], dies_at), driver("b", starts[1])]):
-        kept = turns.store.kept.values()
+    for world in World(starts, dies_at).ends():
+        kept = world.store.kept.values()
         assert sum(run.data.params.get(OWNS_NAME) == "yes" for run in kept) <= 1
         assert [run.role for run in kept].count("sweep") >= 1
-        if "a" not in turns.store.kept:
-            assert turns.owns[1]
+        if "a" not in world.store.kept:
+            assert world.owns[1]
 
 
 class Tags:

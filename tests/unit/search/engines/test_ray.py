@@ -167,25 +167,6 @@ def test_an_agent_that_begins_on_a_node_that_gets_no_trials_offers_none_before_i
     assert set(added) == (set() if leaves else {slot, free, *engine._members[1].slots})
 
 
-def test_an_agent_that_breaks_off_is_killed_and_its_slots_are_lost(
-    engine: RayEngine, cluster: Cluster, tmp_path: Path
-) -> None:
-    slot, free = engine.slots
-    engine.start(job(slot, tmp_path))
-    why = "The actor is dead because its node has died. Restarts: 0"
-    gone = SlotLost("its agent has died: its node has died")
-    assert heard(engine, cluster.trials[0], NoAnswerError(why)) == [(slot, gone), (free, gone)]
-    assert (engine.slots, cluster.killed) == ((), 1)
-    engine._seen = {"a": NODE}
-    added = [*engine.wait(0.0), *engine.wait(0.0)]
-    assert [event for _, event in added] == [SlotAdded()] * 2, "the node gets another agent"
-    assert not {slot, free} & set(engine.slots)
-    engine._seen = {}
-    assert [event for _, event in engine.wait(0.0)] == [
-        SlotLost("its node has left the cluster")
-    ] * 2
-
-
 @pytest.mark.parametrize("dies", [False, True], ids=["no answer", "lost"])
 def test_a_network_of_an_earlier_stretch_is_not_taken_for_that_of_a_trial_that_has_ended(
     engine: RayEngine, cluster: Cluster, tmp_path: Path, dies: bool

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig, as_lstm_config
-from lstm_sweep.search.driver.resume import spent
 from lstm_sweep.search.policy.ladder import ends_of
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import (
@@ -16,8 +15,7 @@ from lstm_sweep.search.policy.problem import (
     out_of_patience,
     out_of_time,
 )
-from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.spec import ALGORITHMS, Plan, SweepSpec
+from lstm_sweep.search.values.spec import ALGORITHMS, Plan
 from lstm_sweep.search.values.sweep import Stop, StopReason, SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces.dimension import Listed
@@ -41,32 +39,6 @@ from tests.unit.search.policy.player import (
     usual,
     with_rounds,
 )
-
-SPEC = SweepSpec(trials=10, minutes=6.0, patience=5)
-
-
-def tags(reason: str, sentence: str) -> dict[str, str]:
-    """Tags of a finished sweep."""
-    return {"sweep.state": "finished", "sweep.reason": sentence, Tag.STOP_REASON: reason}
-
-
-@pytest.mark.parametrize(
-    "reason, more, expected",
-    [
-        ("trials", {"minutes": 60.0}, "--trials 10 (words)"),
-        ("trials", {"trials": 11}, ""),
-        ("minutes", {}, "--minutes 6 (words)"),
-        ("minutes", {"minutes": 7.0}, ""),
-        ("minutes", {"minutes": None}, ""),
-        ("patience", {"minutes": 7.0}, "--patience 5 (words)"),
-        ("space", {"trials": 99, "minutes": 60.0}, "the whole space (words)"),
-    ],
-)
-def test_what_is_spent_follows_from_the_value(
-    reason: str, more: dict[str, float | None], expected: str
-) -> None:
-    found = spent(tags(reason, "words"), SPEC, replace(SPEC, **more))  # type: ignore[arg-type]
-    assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,7 @@ def test_what_matters_is_what_the_loss_depends_on() -> None:
     assert importance(findings(*diverged)).keys() == found.keys()
 
 
+@pytest.mark.full
 def test_to_import_scikit_learn_leaves_the_environment_as_it_was() -> None:
     program = (
         "import os; before = dict(os.environ)\n"

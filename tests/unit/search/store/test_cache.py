@@ -7,12 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pytest
 
-from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.cache import (
     AGE_S,
@@ -69,9 +67,6 @@ class Readers:
     def state(self) -> str:
         return str(reader.existing_sweep(self.store, "a").data.tags[Tag.STATE])
 
-    def listed(self) -> list[str]:
-        return [row.state for row in Local(self.settings).sweeps(limit=9)]
-
     def outcomes(self) -> dict[str, str]:
         """The outcomes of the trials of the sweep, as they are shared."""
         run = reader.existing_sweep(self.store, "a")
@@ -82,26 +77,6 @@ class Readers:
 @pytest.fixture
 def readers(workplace: Callable[[str], Path]) -> Readers:
     return Readers(workplace("read"))
-
-
-def test_many_readers_of_what_does_not_change_ask_the_store_once(readers: Readers) -> None:
-    def read(number: int) -> tuple[Any, ...]:
-        history = [readers.store.history(one, "val_loss") for one in readers.outcomes()]
-        return readers.state(), history, readers.listed()
-
-    time.sleep(2 * RACE_S)
-    with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(read, range(50)))
-    assert found == [("finished", [{1: 2.0}, {1: 2.0}], ["finished"])] * 50
-    # the sweep, its trials, the list of sweeps, and the history of each trial
-    once = {"search_runs": 3, "get_metric_history": 2}
-    assert readers.client.asked == once
-    readers.time.now += KEPT_S - 1
-    read(0)
-    assert readers.client.asked == once
-    readers.time.now += KEPT_S + 1
-    assert readers.state() == "finished"
-    assert readers.client.asked == once | {"search_runs": 4}
 
 
 def test_what_another_writes_is_seen_after_a_moment(readers: Readers) -> None:
@@ -190,13 +165,6 @@ def test_a_mark_stays_until_the_store_is_written(journal: str, tmp_path: Path) -
     (tmp_path / "earlier.db").rename(file)
     time.sleep(1.5 * RACE_S)
     assert len({*marks, mark_of(file)}) == 4
-
-
-def test_what_this_process_writes_is_seen_at_once(readers: Readers) -> None:
-    assert [readers.state()] == readers.listed() == ["finished"]
-    readers.write(readers.sweep, STATE="stopped")
-    readers.store.forget()
-    assert [readers.state()] == readers.listed() == ["stopped"]
 
 
 def test_another_sweep_in_the_place_of_one_that_was_deleted_is_read(readers: Readers) -> None:
