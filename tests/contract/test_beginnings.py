@@ -55,11 +55,6 @@ def trials_of(store: Store) -> Sequence[Trial]:
     return reader.trials(store, "s")
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
 def test_runs_of_the_ladder_say_after_how_many_steps_they_end(
     store: Store, data: Path, corpus: Corpus
 ) -> None:

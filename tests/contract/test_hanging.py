@@ -21,7 +21,6 @@ from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
@@ -32,11 +31,6 @@ from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
 #: later if the machine is busy
 WHY = re.compile("no report, and nothing computed for [2-9] s, expected less than 2 s")
-
-
-@pytest.fixture
-def store() -> Store:
-    return MemoryStore()
 
 
 class Frozen(LocalEngine):

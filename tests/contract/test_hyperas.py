@@ -1,19 +1,13 @@
-"""What hyperas itself makes of a template, beside what this program makes of it.
+"""What hyperas's distributions draw, beside what this program draws.
 
-hyperas 0.4.1 cannot be run on Keras 3: `import hyperas.optim` fails. Its distributions can be, and
-so can its parser, once the module that fails is replaced by an empty one in a process of its own.
+hyperas 0.4.1 cannot be run on Keras 3: `import hyperas.optim` fails. Its distributions can be.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
-import json
-import re
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +17,7 @@ from hyperopt.pyll import stochastic
 from scipy.stats import chi2_contingency, ks_2samp
 
 from lstm_sweep.spaces.template.distributions import SIGNATURES, read
-from lstm_sweep.spaces.template.template import Template
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 #: draws of each, and the chance of a difference so large below which they differ
 DRAWS, CHANCE = 800, 1e-3
 #: arguments of their functions in Hyperopt that are no parameters
@@ -99,40 +91,3 @@ def test_steps_are_the_same_but_for_those_beyond_the_range(text: str, beyond: se
     its = set(map(int, drawn_by_hyperas(text)))
     assert set(drawn_here(text)) == {value for value in its if low <= value <= high}
     assert its - set(drawn_here(text)) - beyond == set()
-
-
-FILES = ("dense", "sequences", "ranges", "convolutional", "embedding")
-#: prints what hyperas's own parser finds in model functions
-PARSER = """
-import json, sys, types
-for name in ("hyperas.ensemble", "nbconvert", "nbformat"):
-    sys.modules[name] = types.SimpleNamespace(VotingModel=None, PythonExporter=None)
-from hyperas import optim
-texts = json.load(sys.stdin)
-print(json.dumps([[optim.hyperparameter_names(t), optim.get_hyperparameters(t)] for t in texts]))
-"""
-
-
-def test_its_parser_finds_the_same_hyperparameters() -> None:
-    templates = [Template.read(str(TEMPLATES / f"{file}.py")) for file in FILES]
-    models = [one.source[one.source.index("def create_model") :] for one in templates]
-    done = subprocess.run(
-        [sys.executable, "-c", PARSER],
-        input=json.dumps(models), capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    found = json.loads(done.stdout.splitlines()[-1])
-    for template, model, (names, calls) in zip(templates, models, found, strict=True):
-        check_same(template, model, names, calls)
-
-
-def check_same(template: Template, model: str, names: list[str], calls: list[str]) -> None:
-    """Compare the hyperparameters of a template with those that hyperas has found, in order."""
-    lines = template.source.splitlines()
-    for name, label, call in zip(names, template.hyperparameters, calls, strict=True):
-        word, _, line = label.partition(":")
-        assert call in lines[int(line.split(".")[0]) - 1]
-        # both name each after the word before its text. hyperas takes the word before the first of
-        # equal texts, and the one before that where none stands there, as in `10 ** {{`
-        named = re.search(rf"\w\s*[=(]\s*{re.escape('{{' + call + '}}')}", model)
-        if named and calls.count(call) == 1:
-            assert re.sub(r"_\d+$", "", name) == word

@@ -131,11 +131,6 @@ Changes = dict[int, list[tuple[Slot, SlotAdded | SlotLost]]]
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
 def display() -> Listening:
     return Listening()
 

@@ -34,11 +34,6 @@ from tests.sweeps import PLAIN, local, store_in, sweep_of, tiny_spec
 AGAIN: dict[str, Any] = {"confirm_configs": 2, "confirm_seeds": 2, "halving": False}
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
 def findings(store: MemoryStore) -> Findings:
     return read_findings(store, reader.existing_sweep(store, "s"))
 

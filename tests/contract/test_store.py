@@ -44,12 +44,6 @@ def store(request: pytest.FixtureRequest) -> Store:
     return cast("MlflowStore", request.getfixturevalue("mlflow_store"))
 
 
-@pytest.fixture
-def memory() -> MemoryStore:
-    """What is not about where runs are kept needs no database."""
-    return MemoryStore()
-
-
 # --- what holds for each store --------------------------------------------------------------------
 
 
@@ -170,9 +164,9 @@ class _Unread(Observer):
 
 
 def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(
-    memory: MemoryStore, corpus: Corpus
+    corpus: Corpus,
 ) -> None:
-    spec = tiny_spec(trials=3, epochs=1)
+    memory, spec = MemoryStore(), tiny_spec(trials=3, epochs=1)
     engine = ScriptedEngine({n: [3.0 - n] for n in range(3)})
     state = sweep_of(memory, corpus, engine, spec, observer=_Unread()).run()
     assert state.counts == {"complete": 3}
@@ -180,8 +174,9 @@ def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(
 
 
 def test_a_real_trial_runs_inline_through_the_whole_loop(
-    memory: MemoryStore, corpus: Corpus
+    corpus: Corpus,
 ) -> None:
+    memory = MemoryStore()
     state = sweep_of(memory, corpus, InlineEngine(), tiny_spec(trials=1)).run()
     assert state.counts == {"complete": 1}
     [record] = reader.trials(memory, "s")

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,6 @@ from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from tests.contract.sittings import after, go_on, interrupt, runner
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
 
 
 @pytest.fixture
@@ -308,31 +304,18 @@ def drive(corpus: Corpus, data: Path) -> Callable[..., SweepState]:
 def test_of_many_that_write_a_value_once_at_the_same_time_one_succeeds(folder: Path) -> None:
     stores = [store_in(folder) for _ in range(4)]
     stores[0].prepare()
+    together = threading.Barrier(len(stores))
+
+    def write(number: int, run_id: str) -> bool:
+        together.wait(60)
+        return stores[number].log_once(run_id, "k", str(number))
+
     for _ in range(5):
         run_id = stores[0].create_run("r", {})
-        together = threading.Barrier(len(stores))
-        wrote: dict[str, bool] = {}
-
-        def write(
-            store: Store,
-            value: str,
-            run_id: str = run_id,
-            together: threading.Barrier = together,
-            wrote: dict[str, bool] = wrote,
-        ) -> None:
-            together.wait(60)
-            wrote[value] = store.log_once(run_id, "k", value)
-
-        threads = [
-            threading.Thread(target=write, args=(store, str(number)))
-            for number, store in enumerate(stores)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
+        with ThreadPoolExecutor() as pool:
+            wrote = [*pool.map(write, range(len(stores)), [run_id] * len(stores))]
         kept = stores[0].run(run_id).data.params["k"]
-        assert wrote == {str(number): str(number) == kept for number in range(len(stores))}
+        assert wrote == [str(number) == kept for number in range(len(stores))]
         assert stores[0].log_once(run_id, "k", kept)
 
 
