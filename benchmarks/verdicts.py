@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.alone import own_program
-from lstm_sweep.models.bundle.bundle import read
+from lstm_sweep.models.bundle.bundle import read_judging
 from lstm_sweep.models.conformal import Promise, raised
 from lstm_sweep.models.data.service_log import (
     FAULTS,
@@ -62,7 +62,7 @@ def run(folder: Path, *arguments: str) -> str:
 
 def repeated(model: Path, seed: int) -> str:
     """How often false alarms are as few as is promised, if chance says which sessions calibrate."""
-    calibration, rng = read(str(model))[1].calibration, np.random.default_rng(seed)
+    calibration, rng = read_judging(str(model))[1].calibration, np.random.default_rng(seed)
     assert calibration is not None
     scores, half = calibration.scores, len(calibration) // 2
     rate, shares = RATES[-1], list[float]()

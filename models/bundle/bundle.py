@@ -12,7 +12,7 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -139,6 +139,7 @@ class Bundle:
     config: TrialConfig
     alphabet: Alphabet
     metrics: dict[str, Any]
+    #: sessions that `read_judging` reads
     calibration: Calibration | None = None
     #: of a classifier; None: it predicts symbols
     classes: Classes | None = None
@@ -197,6 +198,18 @@ def read(given: str) -> tuple[Path, Bundle]:
     return folder, bundle
 
 
+def read_judging(given: str) -> tuple[Path, Bundle]:
+    """As `read`, with the sessions of calibration, if there are some."""
+    folder, bundle = read(given)
+    if not bundle.alphabet.ends or not (folder / CALIBRATION).exists():
+        return folder, bundle
+    with _named(f"bundle {shown(given)}"):
+        content = _read_json(folder / CALIBRATION)
+        with _named(CALIBRATION):
+            calibration = Calibration.from_dict(content, len(bundle.alphabet))
+    return folder, replace(bundle, calibration=calibration)
+
+
 def read_classifier(given: str) -> tuple[Path, Bundle, Classes]:
     """As `read`, of a classifier; return what it tells apart, too."""
     folder, bundle = read_any(given)
@@ -230,7 +243,7 @@ def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
         config = kind.from_dict(fields)
         alphabet = Alphabet.from_dict(_read_json(folder / ALPHABET))
         metrics = _read_json(folder / METRICS)
-        calibration, classes = None, None
+        classes = None
         if isinstance(config, ClassConfig):
             content = _read_json(folder / CLASSES)
             with _named(CLASSES):
@@ -238,12 +251,8 @@ def read_any(given: str) -> tuple[Path, Bundle | TemplateBundle]:
                 readings = {one.reading for one in (config, *classes.averaged.values())}
                 if len(readings) > 1:
                     raise InputError(f"averaged reads {shown(sorted(readings))}, expected the same")
-        elif alphabet.ends and (folder / CALIBRATION).exists():
-            content = _read_json(folder / CALIBRATION)
-            with _named(CALIBRATION):
-                calibration = Calibration.from_dict(content, len(alphabet))
         trial = str(metrics.get("trial", ""))
-        bundle = Bundle(trial, config, alphabet, metrics, calibration, classes)
+        bundle = Bundle(trial, config, alphabet, metrics, classes=classes)
         check_size(folder / MODEL, *bundle.network)
     return folder, bundle
 

@@ -8,6 +8,7 @@ of these are mined, and all are matched.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -42,6 +43,8 @@ BLOCK_SECONDS, SPARE_SECONDS = 1.0, 20.0
 #: what stands in place of the name of a line's session, unless that is so short that it may be a
 #: part of something else
 SESSION, SHORTEST_NAME = "<ID>", 4
+#: characters of the name of a session that are kept, at most
+LONGEST_NAME = 256
 #: symbols of new data that have no template
 UNMATCHED = "<unk>"
 
@@ -137,6 +140,14 @@ def _without_name(content: str, session: str) -> str:
     return content.replace(session, SESSION) if len(session) >= SHORTEST_NAME else content
 
 
+def short_name(name: str) -> str:
+    """The name of a session; of a long one its beginning and a digest."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
+    return f"{name[: LONGEST_NAME - 33]}~{digest[:32]}"
+
+
 def value_of(line: str, name: str) -> str | None:
     """A field of a line of JSON as a text; dots in its name may lead into what is nested."""
     try:
@@ -208,7 +219,7 @@ class Log:
     lines: NDArray[np.uint32]
     #: the first record of each session, `<int64>[sessions]`
     starts: Numbers
-    #: number of the file that each session is, from 0, if files are sessions; `<int64>[sessions]`
+    #: number of the file that each session is, from 0, if files are sessions, `<int64>[sessions]`
     files: Numbers
     #: distinct masked lines, or almost: one that was forgotten may have two numbers
     masked: Texts
@@ -461,10 +472,11 @@ class _Reading(Records):
         order, lengths = np.concatenate(places), np.concatenate(sizes)
         del places, sizes
         starts = np.cumsum(lengths) - lengths
+        by_file = self.format.session_by is None
         return Log(
             lines[order],
             starts,
-            keys[order[starts]].astype(np.int64) - 1,
+            keys[order[starts]].astype(np.int64) - 1 if by_file else starts[:0],
             self._masked,
             cuts,
             self.counts,

@@ -234,8 +234,11 @@ class Sequences:
     def session_starts(self) -> NDArray[np.int64]:
         """Index of the first symbol of each session that has symbols, ascending."""
         files = np.array(self.file_starts, np.int64)
-        starts = np.unique(np.concatenate([files, *self.line_starts]))
-        return starts[starts < self.length]
+        starts = np.concatenate([files, *self.line_starts])
+        starts.sort(kind="stable")  # in place, and at once where they ascend, as those of a log do
+        first = starts < self.length
+        first[1:] &= starts[1:] != starts[:-1]
+        return starts[first]
 
 
 def smallest_type(size: int) -> type[np.unsignedinteger]:

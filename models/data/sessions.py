@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.log_lines import UNMATCHED, LineFormat, Log, read_log
+from lstm_sweep.models.data.log_lines import UNMATCHED, LineFormat, Log, read_log, short_name
 from lstm_sweep.models.data.reader import (
     Sequences,
     Words,
@@ -21,6 +21,9 @@ from lstm_sweep.models.data.reader import (
 from lstm_sweep.models.data.source import SAMPLES, all_files, existing
 from lstm_sweep.models.data.spool import Codes
 from lstm_sweep.models.errors import InputError, shown
+
+#: what stands between a file and the number of its session
+NUMBERED = ", session "
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Sessions:
         """Name of a session for users: its file and, if that has several, its number in it."""
         if self.lines and self.lines.session_by:
             head, _, _ = self.text(int(self.split.starts[session])).partition("\n")
-            return self.lines.session()(head) or ""
+            return short_name(self.lines.session()(head) or "")
         return name_in_file(self.files, self.of_file, session, several=self.several)
 
     @property
@@ -92,7 +95,7 @@ def name_in_file(
     """Name of a session by its file and, if that may have several, its number in it."""
     file = int(of_file[session])
     first = int(np.searchsorted(of_file, file))
-    return f"{files[file]}, session {session - first + 1}" if several else files[file]
+    return f"{files[file]}{NUMBERED}{session - first + 1}" if several else files[file]
 
 
 T = TypeVar("T")
@@ -102,7 +105,8 @@ def labels_of(
     given: str, known: Mapping[str, T], names: Sequence[str], *, numbered: bool
 ) -> list[T | None]:
     """Labels of sessions with these names, or by their numbers from 1 if they are `numbered`."""
-    found = [known.get(name) for name in names]
+    short = {short_name(name): label for name, label in known.items()}
+    found = [short.get(short_name(name)) for name in names]
     if numbered:
         found = [known.get(str(number)) if label is None else label
                  for number, label in enumerate(found, start=1)]  # fmt: skip

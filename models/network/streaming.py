@@ -7,7 +7,6 @@ windows takes as many steps as a window is long, unless another session has had 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +20,7 @@ from lstm_sweep.models.conformal import highest_p
 from lstm_sweep.models.cpu.program_types import Codes, Float32s
 from lstm_sweep.models.data.alphabet import END, PREDICTED, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
-from lstm_sweep.models.data.log_lines import LONGEST_REMEMBERED, REMEMBERED, Records
+from lstm_sweep.models.data.log_lines import LONGEST_REMEMBERED, REMEMBERED, Records, short_name
 from lstm_sweep.models.data.source import TooLongError
 from lstm_sweep.models.data.templates import Matcher
 from lstm_sweep.models.normality import (
@@ -42,8 +41,8 @@ ROWS = 512
 MOST_NUMBERS = 1 << 23
 #: likeliest symbols that are kept with an unexpected one
 LIKELIEST = 3
-#: characters of a record, and of the name of a session, that are kept
-LONGEST_TEXT, LONGEST_NAME = 2_000, 256
+#: characters of a record that are kept
+LONGEST_TEXT = 2_000
 #: seconds of this process after which a line's expressions are stopped; sound ones take 10 us
 LINE_SECONDS = 1.0
 
@@ -581,10 +580,7 @@ class Lines:
             if code is None:
                 code = self._code(masked)
             self.unmatched += code == UNKNOWN
-            if len(name) > LONGEST_NAME:
-                digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
-                name = f"{name[: LONGEST_NAME - 33]}~{digest[:32]}"
-            yield Event(name or self._file, code, line[:LONGEST_TEXT])
+            yield Event(short_name(name) or self._file, code, line[:LONGEST_TEXT])
 
     def _code(self, masked: str) -> int:
         alphabet = self._alphabet

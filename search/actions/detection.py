@@ -313,7 +313,7 @@ def _read(
     labels: str | None,
 ) -> tuple[Any, ...]:
     """Arguments of `_judge`."""
-    folder, opened = bundles.read(bundle)
+    folder, opened = bundles.read_judging(bundle)
     sessions = read_known(data, bundle, opened, ends=ends)
     more = None if calibrate is None else read_known(calibrate, bundle, opened, ends=ends)
     verdicts = _promised(opened, len(more) if more else 0, alarms)

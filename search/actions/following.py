@@ -21,6 +21,7 @@ from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
 from lstm_sweep.models.data.log_lines import Counts
 from lstm_sweep.models.data.reader import ID_DIGITS
+from lstm_sweep.models.data.sessions import NUMBERED
 from lstm_sweep.models.data.source import timer
 from lstm_sweep.models.errors import InputError, check_range, check_switch, cut, shown, why_not
 from lstm_sweep.models.network.streaming import (
@@ -93,7 +94,7 @@ class Ids:
     too_long = 0
 
     def __init__(self, alphabet: Alphabet, file: str, sessions: int) -> None:
-        """`sessions` is the number of lines that were sessions before."""
+        """`sessions` is the number of lines with ids before; below 0 if all are one session."""
         self._alphabet, self._file, self.sessions = alphabet, file, sessions
         self.counts = Counts()
         #: lines that were read, and ids that are unknown
@@ -109,14 +110,16 @@ class Ids:
             if len(line) >= MOST_REST or not all(map(ID.fullmatch, ids)):
                 self.counts.no_ids += 1
                 continue
-            if len(ids) > 1 and not self.sessions:
+            if len(ids) > 1 and self.sessions <= 0:
                 yield events, [self._file]
-                events = []
+                events, self.sessions = [], -self.sessions
             name = self._file
-            if ids and (self.sessions or len(ids) > 1):
+            if len(ids) > 1 or (ids and self.sessions > 0):
                 self.sessions += 1
-                name += f", session {self.sessions}"
+                name += f"{NUMBERED}{self.sessions}"
                 ended.append(name)
+            else:
+                self.sessions -= len(ids)
             codes = self._alphabet.encode(map(int, ids)).tolist()
             self.counts.records += len(codes)
             self.unmatched += codes.count(UNKNOWN)
@@ -155,7 +158,7 @@ class Follower:
             raise InputError(
                 "--false-discoveries is of a batch: expected --false-alarms with --follow"
             )
-        folder, self._bundle = bundles.read(bundle)
+        folder, self._bundle = bundles.read_judging(bundle)
         self._how, self._alarms, self._emit, self._say = how, alarms, emit, say
         calibration = self._bundle.calibration
         if calibration is None:
@@ -471,7 +474,7 @@ class Follower:
 
 
 def _checked(position: Any, numbered: Any) -> tuple[dict[str, Any] | None, int]:
-    if type(numbered) is not int or numbered < 0:
+    if type(numbered) is not int:
         raise ValueError("numbered is no number of sessions")
     if position is None:
         return None, numbered

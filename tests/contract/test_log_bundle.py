@@ -223,6 +223,8 @@ def test_a_bundle_of_a_stranger_cannot_hang_or_lie_unseen(
         assert main(["detect", "bad", "--data", "new.log", "--false-alarms", "0.1"]) == 2
         [line] = capsys.readouterr().err.splitlines()
         assert named in line
+    made = printed(capsys, "generate", "bad", "--length", "1")["sequences"]
+    assert len(made) == 1, "which needs no calibration"
     (place / "long.log").write_text("x" * 60 + "\n")
     alphabet = json.loads(Path("bad/alphabet.json").read_text())
     alphabet["lines"]["header"] = "(x+x+)+y"

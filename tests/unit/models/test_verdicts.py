@@ -21,6 +21,8 @@ from lstm_sweep.models.conformal import (
 )
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
+from lstm_sweep.models.data.log_lines import short_name
+from lstm_sweep.models.data.sessions import labels_of
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import (
     LONGEST,
@@ -106,6 +108,9 @@ def test_names_draw_the_share_of_a_step_that_uses_the_rate_up(sessions: int) -> 
     again = alarms.raised(many[::-1], sessions, lambda one: f"blk_{(len(many) - 1 - one) // 5}")
     assert (again[::-1] == found).all()
     assert not alarms.raised(ranks[5:], sessions, str).any()
+    piped = [alarms.raised(many, sessions, (file + ", session {}").format)
+             for file in ("app.txt", "stdin")]  # fmt: skip
+    assert (piped[0] == piped[1]).all() and 0 < piped[0].sum() < len(many)
 
 
 def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
@@ -286,6 +291,10 @@ def test_labels_are_read_as_people_write_them(tmp_path: Path) -> None:
     assert read_labels(str(file)) == {"blk_1": False, "blk_2": True}
     file.write_text("a.txt, session 1\t0\na.txt, session 2\t1\n", encoding="utf-8")
     assert read_labels(str(file)) == {"a.txt, session 1": False, "a.txt, session 2": True}
+    long, shortened = "x" * 300, short_name("x" * 300)
+    assert len(shortened) == 256 and short_name(shortened) == shortened
+    for name in (long, shortened):
+        assert labels_of("labels.csv", {long: True}, [name], numbered=False) == [True]
 
 
 @pytest.mark.parametrize(
