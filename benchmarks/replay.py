@@ -137,7 +137,7 @@ class Replay:
             LONGEST, lambda trial: (trial.best_loss or math.inf) <= self.target
         )
         reached = any((one.best_loss or math.inf) <= self.target for one in found.trials)
-        return found.now if reached else math.inf, len(policy.trials)
+        return found.now if reached else math.inf, len(policy.known)
 
 
 def _recorded_part(space: Space, recorded: Iterable[TrialConfig]) -> Space:

@@ -17,7 +17,7 @@ from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.pretraining import first_of, second_of, with_network
-from lstm_sweep.search.actions.references import Here, Wanted, read_here
+from lstm_sweep.search.actions.references import Here, Wanted
 from lstm_sweep.search.driver.lstm_task import LstmTask
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.driver.tasks import task_kind
@@ -122,7 +122,7 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
     The seconds are those of a common machine, or, if the store has sweeps, at their pace.
     `most_slots` is how many trials run at once at most; None if only the engine says.
     """
-    spec = read_here(spec)
+    assert isinstance(spec, SweepSpec)
     before = list[str]()
     if ahead := first_of(spec):
         first, said = ahead
@@ -312,7 +312,8 @@ class SizeReport(Document):
     refused: str = field(default="", metadata=SAID)
 
 
-def size(spec: SweepSpec) -> SizeReport:
+def size(here: Here, spec: Wanted) -> SizeReport:
+    assert isinstance(spec, SweepSpec)
     kind = task_kind(spec)
     assert issubclass(kind, LstmTask)
     task = kind.loaded(spec)

@@ -21,7 +21,6 @@ from lstm_sweep.search.actions.references import (
     SweepRunsError,
     Wanted,
     existing_store,
-    read_here,
 )
 from lstm_sweep.search.actions.sweeps import SweepResult, stored_result
 from lstm_sweep.search.driver import lease
@@ -107,7 +106,7 @@ def launch(
             resolve.
         KeyboardInterrupt: raised by the caller's own signal handler; the sweep is closed in order.
     """
-    spec = read_here(spec)
+    assert isinstance(spec, SweepSpec)
     if ahead := first_of(spec):
         store = MlflowStore(here.settings)
         store.prepare()
@@ -178,8 +177,8 @@ def resume(
         SweepFailedError: as for `launch`.
     """
     store, run = here.sweep_run(name)
-    given = None if spec is None else read_here(spec)
-    return go_on(store, run, changes, given, template, observer, interrupts, ray_address)
+    assert spec is None or isinstance(spec, SweepSpec)
+    return go_on(store, run, changes, spec, template, observer, interrupts, ray_address)
 
 
 def go_on(

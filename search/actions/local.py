@@ -12,8 +12,7 @@ from lstm_sweep.search.actions import (
     rerun,
 )
 from lstm_sweep.search.actions import sweeps as of_sweeps
-from lstm_sweep.search.actions.dry_run import SizeReport
-from lstm_sweep.search.actions.references import Here, Wanted, read_here
+from lstm_sweep.search.actions.references import Here
 
 
 class Local(Here):
@@ -34,6 +33,7 @@ class Local(Here):
     result = of_sweeps.result
     compare = of_sweeps.compare
     report = of_sweeps.report
+    size = dry_run.size
     dry_run = dry_run.dry_run
     launch = lifecycle.launch
     resume = lifecycle.resume
@@ -45,6 +45,3 @@ class Local(Here):
     export = export.export
     classify = staticmethod(classification.classify)
     detect = staticmethod(detection.detect)
-
-    def size(self, spec: Wanted) -> SizeReport:
-        return dry_run.size(read_here(spec))

@@ -93,11 +93,6 @@ class Here:
         return store, reader.existing_sweep(store, name)
 
 
-def read_here(spec: Wanted) -> SweepSpec:
-    assert isinstance(spec, SweepSpec)
-    return spec
-
-
 def store_of_sweep(name: str, settings: Settings) -> MlflowStore:
     check_name("sweep", name)
     return existing_store(f"sweep '{name}'", settings)

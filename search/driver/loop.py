@@ -212,7 +212,7 @@ class Loop:
         if running:
             self._say_waits("")
         self.engine.demand(demand)
-        self.policy.slots = max(1, self._state.usable)
+        self.policy.known.slots = max(1, self._state.usable)
 
     def _next(self) -> Trial | None:
         """The trial to run next, which is then waiting, or is paused; None if there is none now.
@@ -220,7 +220,7 @@ class Loop:
         Paused trials that will not go on are ended before.
         """
         policy = self.policy
-        policy.slots = max(1, self._state.usable)
+        policy.known.slots = max(1, self._state.usable)
         if self._preempted and (preempted := next(self._state.preempted, None)):
             return preempted
         if not self._state.waiting:

@@ -43,28 +43,20 @@ class Policy:
         self.plan, self.problem, self._sweep = plan, problem, sweep
         #: what predicts the seconds of trials
         self.costs = problem.costs()
-        self._trials = Trials(slots)
+        #: all trials, and how many may run at once by now (a ladder stays as long as it was)
+        self.known = Trials(slots)
         #: trials that were told to end
         self._judged: set[int] = set()
         self._next = 0
         #: why no more trials are begun; None while they are
         self.stop: Stop | None = None
-        self._ladder = LadderPhase(plan, problem, self._trials)
-        self._search = SearchPhase(plan, problem, self._trials, self.costs)
-        self.confirmation = Confirmation(plan, problem, self._trials, self.costs)
+        self._ladder = LadderPhase(plan, problem, self.known)
+        self._search = SearchPhase(plan, problem, self.known, self.costs)
+        self.confirmation = Confirmation(plan, problem, self.known, self.costs)
         if best := self._ladder.best_rate():  # there is no ladder to wait for
             self._search.narrow(best)
 
     # what is known
-
-    @property
-    def slots(self) -> int:
-        """How many trials may run at once by now; a ladder stays as long as it was at first."""
-        return self._trials.slots
-
-    @slots.setter
-    def slots(self, count: int) -> None:
-        self._trials.slots = count
 
     @property
     def ladder(self) -> LadderDecision | None:
@@ -74,10 +66,6 @@ class Policy:
     def space(self) -> Space:
         """What is searched: the whole space, until the ladder has made it narrower."""
         return self._search.space
-
-    @property
-    def trials(self) -> tuple[Trial, ...]:
-        return tuple(self._trials.values())
 
     def ladder_report(self) -> LadderReport | None:
         return self._ladder.report(self.space)
@@ -115,13 +103,13 @@ class Policy:
         return self._next_paused(free, last=True) or self._next_confirmation(left)
 
     def _may_pause(self) -> bool:
-        pausing, trials = self._search.pausing, self._trials.open
+        pausing, trials = self._search.pausing, self.known.open
         return pausing is not None and any(one.phase is Phase.SEARCH for one in trials)
 
     def _next_paused(self, free: float | None, *, last: bool = False) -> Trial | None:
         """A paused trial that goes on now; with `last`, since no new one is begun."""
         pausing = self._search.pausing
-        if pausing is None or not self._trials.any_paused or self.confirmation.begun:
+        if pausing is None or not self.known.any_paused or self.confirmation.begun:
             return None
         if free is not None and free <= self.costs.fixed_seconds:
             return None
@@ -130,7 +118,7 @@ class Policy:
     def dropped(self) -> list[tuple[Trial, Ended]]:
         if not self.confirmation.begun and not self.stop:
             return []
-        return [(one, pruned(one.paused)) for one in self._trials.paused()]
+        return [(one, pruned(one.paused)) for one in self.known.paused()]
 
     def _left(self, gone: float) -> float | None:
         return None if self.plan.seconds is None else self.plan.seconds - gone
@@ -163,10 +151,10 @@ class Policy:
         late = pausing and pausing.ending and left is not None
         if pausing and not (late or again.begun) and pausing.running_leader():
             return None  # the best may be the last to end
-        self._end_search()
-        if self._trials.any_paused:  # they are ended first
+        self.confirmation.begin(self.plan.trials - self._next)
+        if self.known.any_paused:  # they are ended first
             return None
-        running = self._trials.open
+        running = self.known.open
         if any(one.number in self._judged for one in running):
             return None  # it ends just now, and may be one of the best then
         if (first := again.next(left)) is not None:
@@ -177,9 +165,6 @@ class Policy:
             self.stop = self._end(left)
         return None
 
-    def _end_search(self) -> None:
-        self.confirmation.begin(self.plan.trials - self._next)
-
     def _end(self, left: float | None) -> Stop:
         """Why nothing more is begun once the best are confirmed as far as they can be."""
         over, seconds, pausing = self._search.over, self.plan.seconds, self._search.pausing
@@ -187,7 +172,7 @@ class Policy:
         is_late = self.confirmation.next() or short
         if is_late and left is not None and seconds is not None:
             return out_of_time(seconds, left)
-        may_have_one = self._trials.ranked() or self._trials.open
+        may_have_one = self.known.ranked() or self.known.open
         return over or (all_trials(self.plan.trials) if may_have_one else NO_RESULT)
 
     def begin(self, progress: Trial) -> None:
@@ -198,7 +183,7 @@ class Policy:
     def _take(self, progress: Trial) -> Trial:
         """Keep what is known of a trial by now; one that makes room for another sweep runs on."""
         one = replace(progress, paused="") if progress.preempted else progress
-        self._trials.put(one)
+        self.known.put(one)
         self._search.put(one)
         return one
 
@@ -256,8 +241,8 @@ class Policy:
             return []
         ended = Ended(Outcome.OUT_OF_TIME, KEPT)
         self._search.over = self._search.over or out_of_time(self.plan.seconds or 0.0)
-        self._end_search()
-        searched = (one for one in self._trials.open if one.phase is Phase.SEARCH)
+        self.confirmation.begin(self.plan.trials - self._next)
+        searched = (one for one in self.known.open if one.phase is Phase.SEARCH)
         late = [o for o in searched if not o.paused and o.number not in self._judged]
         self._judged |= {one.number for one in late}
         return [(one, ended) for one in late]
@@ -302,32 +287,19 @@ class Policy:
 
     def expected_left(self, gone: float) -> float | None:
         """Seconds to the end of the sweep, by what is known; None if that is too little."""
-        plan, again, slots, limit = self.plan, self.confirmation, self.slots, self.plan.seconds
+        plan, again, slots = self.plan, self.confirmation, self.known.slots
         kept = Reserve(0) if self.stop else again.reserve(self._left(gone))
-        best = {one.config: one for one in self._trials.best_so_far(plan.confirm_configs)}
+        best = {one.config: one for one in self.known.best_so_far(plan.confirm_configs)}
         runs = again.order(list(best), kept.trials)
         further = [again.seconds_of(best[config]) for config in runs]
-        running = [one for one in self._trials.open if not one.paused]
+        running = [one for one in self.known.open if not one.paused]
+        ends = [] if plan.seconds is None else [plan.seconds - gone]
         if again.begun or self.stop:
             rest = [max(0.0, again.seconds_of(o) - sum(o.round_seconds)) for o in running]
-            runs_s = makespan([*rest, *further], slots)
-            return _seconds_left(gone, limit=limit, done=1, to_come=0, further=runs_s)
-        known = any(one.ended or one.paused for one in self._trials.of(Phase.SEARCH))
-        done = len(self._trials) - len(running) / 2 if known else 0.0
-        to_come = max(0.0, plan.trials - kept.trials - done)
-        further_s = makespan(further, slots)
-        return _seconds_left(gone, limit=limit, done=done, to_come=to_come, further=further_s)
-
-
-def _seconds_left(
-    gone: float, *, limit: float | None, done: float, to_come: float, further: float = 0.0
-) -> float | None:
-    """Seconds to the end of a sweep that has gone on for `gone`; None if nobody can tell.
-
-    The trials `to_come` take what those `done` took; further runs of the best configs come after
-    them. It ends at its `limit` in seconds, if it has one.
-    """
-    ends = [] if limit is None else [limit - gone]
-    if done:
-        ends.append(gone * to_come / done + further)
-    return max(0.0, min(ends)) if ends else None
+            ends.append(makespan([*rest, *further], slots))
+        elif any(one.ended or one.paused for one in self.known.of(Phase.SEARCH)):
+            done = len(self.known) - len(running) / 2
+            to_come = max(0.0, plan.trials - kept.trials - done)
+            # they take what those took that are done; further runs of the best come after them
+            ends.append(gone * to_come / done + makespan(further, slots))
+        return max(0.0, min(ends)) if ends else None

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions import dry_run, export, lifecycle
+from lstm_sweep.search.actions import export, lifecycle
 from lstm_sweep.search.actions.dry_run import SIZE_FIELDS
 from lstm_sweep.search.actions.lifecycle import named_changes, resumed_spec
 from lstm_sweep.search.actions.local import Local
@@ -143,7 +143,7 @@ def test_networks_are_counted_as_if_each_was_judged(tmp_path: Path) -> None:
     data = tmp_path / "book.txt"
     data.write_text("a fox and the lazy dog. " * 2_000, encoding="utf-8")
     spec = SweepSpec(data=str(data), space=with_settings(presets.DEFAULT, SIZES))
-    found = dry_run.size(spec)
+    found = Local().size(spec)
     axes = [spec.space[field].values() or [] for field in SIZE_FIELDS]
     configs = [
         TrialConfig.from_dict(dict(zip(SIZE_FIELDS, shape, strict=True)))

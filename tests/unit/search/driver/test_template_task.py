@@ -102,7 +102,7 @@ def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: S
         verdicts.append(verdict and verdict.outcome)
         policy.end(progress.with_end(verdict or Ended(Outcome.COMPLETE, loss=-loss), 0.0))
     assert verdicts == [None, None, Outcome.PRUNED, Outcome.PRUNED]
-    assert [one.ranked_loss for one in policy.trials][3:] == [-0.5, -0.4, None, None]
+    assert [one.ranked_loss for one in policy.known.values()][3:] == [-0.5, -0.4, None, None]
 
 
 def tags_of(tags: dict[str, str]) -> Tags:
