@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import ast
 import importlib
-import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +18,7 @@ import pytest
 import lstm_sweep as ls
 from lstm_sweep import _tables
 from lstm_sweep._launch import settings_of
-from lstm_sweep._sweep import Sweep, drive, observer_of
+from lstm_sweep._sweep import Sweep, observer_of
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import references
@@ -31,7 +28,6 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import SweepTrials
 from lstm_sweep.search.cli.progress import Lines, NotebookTable
 from lstm_sweep.search.driver.state import SILENT, SweepState
-from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
@@ -64,23 +60,6 @@ def test_all_public_names_are_there_and_type_checkers_see_them() -> None:
     assert all(getattr(ls, name).__doc__ for name in ls.__all__)
     with pytest.raises(AttributeError, match="'lunch'"):
         _ = ls.lunch
-
-
-def test_an_interruption_asks_for_the_end_and_waits_for_it() -> None:
-    said: list[str] = []
-
-    def work(interrupts: Interrupts) -> str:
-        time.sleep(0.1)  # until the caller waits
-        _thread.interrupt_main()
-        while not interrupts.signal_number:
-            time.sleep(0.01)
-        said.append("closed in order")
-        return "docs-1"
-
-    with pytest.raises(KeyboardInterrupt) as caught:
-        drive(work, advice=lambda name: f"{name} goes on")
-    assert said == ["closed in order"]
-    assert caught.value.__notes__ == ["docs-1 goes on"]
 
 
 @pytest.fixture
@@ -252,25 +231,6 @@ def test_a_damaged_model_of_a_template_is_refused(tmp_path: Path, damaged: str) 
         ls.load(swept)
 
 
-def test_the_trial_of_a_template_is_exported_as_its_kind_of_task_says(
-    swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
-
-    def export(reference: str, to: str, format: str, **more: Any) -> Any:
-        asked.append((to, format, more["unchecked"]))
-        Path(to).mkdir()
-        template_bundle(Path(to))
-        return type("Done", (), {"bundle": to, "version": None})
-
-    monkeypatch.setattr("lstm_sweep.search.actions.local.Local.export", staticmethod(export))
-    done = trial(swept).export(tmp_path / "best", unchecked=True)
-    assert asked == [(str(tmp_path / "best"), "keras", True)]
-    assert json.loads((done.folder / "config.json").read_text()) == done.config
-    with pytest.raises(InputError, match="expected a network that predicts symbols"):
-        done.generate()
-
-
 # What the Python API answers about trials: tables, and the best one
 
 
@@ -352,14 +312,6 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
         return Sweep("docs", Local(STORE))
 
     return make
-
-
-def test_the_best_trial_is_the_first_with_a_loss(listed: Callable[..., Sweep]) -> None:
-    best = listed(record(1.0)).best
-    assert (best.id, best.number, best.val_loss, best.phase) == ("docs/2", 2, 1.0, "search")
-    assert best.bits_per_symbol == pytest.approx(1.4427, abs=1e-4)
-    assert best.config == TrialConfig().to_dict()
-    assert repr(best) == "<Trial docs/2: complete, val_loss 1.0000>"
 
 
 @pytest.mark.parametrize("records", [[], [record(None)]])

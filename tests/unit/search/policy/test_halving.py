@@ -10,12 +10,12 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.policy.cost import DataSize, steps_per_epoch
-from lstm_sweep.search.policy.halving import Halving, rungs
+from lstm_sweep.search.policy.halving import Halving
 from lstm_sweep.search.policy.lstm_problem import FEWEST_STEPS, lstm_problem, smallest
 from lstm_sweep.search.policy.problem import Trials
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.sweep import StopReason
-from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces import presets
 from tests.simulated import Simulation
 from tests.unit.search.policy.player import (
@@ -34,20 +34,6 @@ from tests.unit.search.policy.player import (
 
 HALVING: dict[str, Any] = {**PLAIN, "halving": True}
 ROUNDS = 4
-
-
-@pytest.mark.parametrize(
-    "epochs, first, expected",
-    [
-        (27, 1, (1, 3, 9)),
-        (28, 1, (1, 3, 9, 27)),
-        (1, 1, ()),  # nothing can be cut short
-        (27, 2, (2, 6, 18)),
-        (3, 3, ()),
-    ],
-)
-def test_rungs_lie_below_the_last_epoch(epochs: int, first: int, expected: tuple[int, ...]) -> None:
-    assert rungs(epochs, first) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,17 +60,6 @@ def test_a_trial_that_cannot_be_paused_goes_on_if_it_is_among_the_best_third(
         one = with_rounds(one, *[{"val_loss": each}] * rounds)
         halving.put(one)
     assert halving.judge(one) == (Ended(Outcome.PRUNED, why) if why else None)
-
-
-def test_trials_that_cannot_be_paused_are_pruned_if_they_fall_behind_which_says_why() -> None:
-    played = play(Plan(trials=40), pausable=False)
-    pruned = [c for c in played.of(Phase.SEARCH) if c.ended and c.ended.outcome is Outcome.PRUNED]
-    assert len(pruned) > 10
-    assert {len(progress.rounds) for progress in pruned} <= set(rungs(9, problem_of().first_rung))
-    for progress in pruned:
-        assert progress.ended and progress.best_loss
-        start = f"pruned at epoch {len(progress.rounds)}: {progress.best_loss:.4g} is not among"
-        assert progress.ended.reason.startswith(start)
 
 
 def falling(first: Sequence[float]) -> Curves:

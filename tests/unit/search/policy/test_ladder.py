@@ -356,21 +356,6 @@ def test_the_best_rate_lies_between_the_neighbours_of_the_best_step(
     assert between_steps(steps, 0.01, UNIGRAM) == expected
 
 
-@pytest.mark.parametrize(
-    "dimension, expected",
-    [
-        (DECADES, True),
-        (Listed("learning_rate", (0.001, 0.01)), False),
-        (Listed("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1)), False),
-        (Range("learning_rate", 1e-4, 1.0, log=True), True),
-        (Range("learning_rate", 1e-4, 1.0), True),
-        (Range("learning_rate", 0.01, 0.11, step=0.05), False),
-    ],
-)
-def test_lists_by_tens_and_ranges_are_refined(dimension: Dimension, expected: bool) -> None:
-    assert refinable(Space({"learning_rate": dimension})) is expected
-
-
 def test_decades_become_a_range_that_holds_the_best_rates_of_all_sizes() -> None:
     rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)  # 0.01, for 32 units
     kept = rate.narrowed["learning_rate"]

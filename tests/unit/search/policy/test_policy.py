@@ -23,11 +23,9 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import (
     NO_RESULT,
     Costs,
-    EarlierBest,
     SearchProblem,
     Trials,
     all_trials,
-    described,
     out_of_time,
 )
 from lstm_sweep.search.values.spec import ALGORITHMS, Plan
@@ -146,14 +144,6 @@ def test_without_a_ladder_they_have_the_rates_that_they_had(
     config = as_lstm_config(space.middle())
     found = searched(policy_of(Plan(**(PLAIN | plan), trials=6), space, 1, prior=[config]))
     assert found[0] == config
-
-
-def test_a_line_says_what_a_search_begins_with() -> None:
-    assert described([]) == []
-    [one] = described([EarlierBest("a/4", SUITED)])
-    assert one == "prior: begins with the best config of an earlier sweep on these data (a/4)"
-    [two] = described([EarlierBest("b/9", TOO_HIGH), EarlierBest("a/4", SUITED)])
-    assert two == "prior: begins with the best configs of 2 earlier sweeps on these data (b/9, a/4)"
 
 
 #: networks that cost alike, so that it matters little which of them is the best

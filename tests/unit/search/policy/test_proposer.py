@@ -391,24 +391,6 @@ def test_the_work_of_an_epoch_is_counted_in_closed_form() -> None:
     assert work[0] == work[2] == work[3] < work[1] / 3
 
 
-base = st.builds(
-    TrialConfig,
-    direction=st.sampled_from(["uni", "bi"]),
-    layers=st.integers(1, 3),
-    layer_size=st.integers(8, 512),
-    sequence_length=st.integers(8, 160),
-    batch_size=st.integers(16, 256),
-)
-
-
-@given(config=base, more=st.integers(1, 300))
-def test_a_larger_network_costs_more(config: TrialConfig, more: int) -> None:
-    model = CostModel(EXTENT)
-    cost = model.round_seconds(config)
-    assert model.round_seconds(config.evolve(layer_size=config.layer_size + more)) > cost
-    assert model.round_seconds(config.evolve(layers=config.layers + 1)) > cost
-
-
 @pytest.mark.parametrize(
     "count, noise, typical, at_most",
     [

@@ -7,8 +7,6 @@ import fcntl
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -103,21 +101,18 @@ def test_a_report_replaces_a_report_alone(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
 
 
-#: exits with 1 if the folder is locked by another process
-TRY = """
-import fcntl, os, sys
-try:
-    fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    sys.exit(1)
-"""
-
-
 def is_locked(folder: Path) -> bool:
-    return bool(subprocess.run([sys.executable, "-c", TRY, folder], check=False).returncode)
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(number)
+    return False
 
 
-def test_a_folder_is_locked_for_other_processes_until_the_end(tmp_path: Path) -> None:
+def test_a_folder_is_locked_for_others_until_the_end(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     with locked(folder):
         assert is_locked(folder)
