@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from subprocess import PIPE
+from typing import Any
 
 import pytest
 
@@ -40,37 +41,24 @@ class Openers:
     """Two processes that open a store at the same moment."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        self._both = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", OPENER],
-                    cwd=ROOT,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
+        command = [sys.executable, "-c", OPENER]
+        both = [
+            subprocess.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True)
             for _ in range(2)
         ]
+        self._both: list[Any] = [stack.enter_context(one) for one in both]
         assert self._answers() == ["ready", "ready"]
 
     def open(self, address: str, experiment: str) -> list[str]:
         """The ID that each found, or the error."""
         for process in self._both:
-            pipe(process.stdin).write(f"{address} {experiment}\n")
+            process.stdin.write(f"{address} {experiment}\n")
         for process in self._both:
-            pipe(process.stdin).flush()
+            process.stdin.flush()
         return self._answers()
 
     def _answers(self) -> list[str]:
-        return [pipe(process.stdout).readline().strip() for process in self._both]
-
-
-def pipe(found: Any) -> IO[str]:
-    """A pipe to a process, which is there."""
-    assert found is not None
-    opened: IO[str] = found
-    return opened
+        return [process.stdout.readline().strip() for process in self._both]
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,13 @@ from lstm_sweep.models.bundle import served_model
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data import streams
 from lstm_sweep.models.data.alphabet import START, Alphabet
-from lstm_sweep.models.data.corpus import load
+from lstm_sweep.models.data.corpus import Split, load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.scoring import log_softmax
 from lstm_sweep.search.cli import main
 from tests.conftest import in_full, write_text
+from tests.contract import arithmetic
 from tests.contract.arithmetic import assert_near
 from tests.unit.models.data.corpus_files import split_of
 
@@ -33,17 +34,19 @@ CARRIED = TrialConfig(
 LETTERS = Alphabet(tuple("abcdefgh"))
 
 
-def networks_of(config: TrialConfig, seed: int = 2) -> Any:
-    """Networks for ten codes, ready to be trained, with weights as large as if they were."""
+def networks_of(config: TrialConfig) -> Any:
+    """Networks for ten codes, ready to be trained."""
     from lstm_sweep.models.network import lstm
 
-    networks = lstm.build(config, 10)
-    rng = np.random.default_rng(seed)
-    for weight in networks.trained.trainable_variables:
-        weight.assign(rng.normal(size=weight.shape, scale=0.4))
-    networks.copy_weights()
+    networks = arithmetic.networks_of(config, 10, 2)
     lstm.compile_for_training(networks.trained, config)
     return networks
+
+
+def sessions(sizes: list[int]) -> Split:
+    """Sessions of eight symbols."""
+    split = split_of(sizes)
+    return Split(split.codes % 8 + 2, split.starts)
 
 
 pytestmark = pytest.mark.usefixtures("prepared")
@@ -53,8 +56,7 @@ def trained(program_of: Callable[[Any], Any], config: TrialConfig) -> list[Any]:
     """What a program makes of an epoch, and then of streams that are read in two parts."""
     networks = networks_of(config)
     program = program_of(networks)
-    split = split_of([50, 3, 1, 20, 6, 80])
-    epoch = training_epoch(type(split)(split.codes % 8 + 2, split.starts), config, 1, 1)
+    epoch = training_epoch(sessions([50, 3, 1, 20, 6, 80]), config, 1, 1)
     half = epoch.steps // 2
     results = [
         *program.train(epoch.select(0, half)),
@@ -122,8 +124,7 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
         "keras": lambda: programs.KerasProgram(networks, config),
         "stepwise": lambda: program.StepwiseProgram(networks, config),
     }
-    chosen, split = kinds[kind](), split_of([50, 3, 1, 20, 6, 80])
-    split = type(split)(split.codes % 8 + 2, split.starts)
+    chosen, split = kinds[kind](), sessions([50, 3, 1, 20, 6, 80])
     expected = 0.0
     for codes in np.split(split.codes, split.starts[1:]):
         read = np.array([[START, *codes[:-1]]], np.int32)
@@ -272,8 +273,7 @@ def test_the_same_targets_are_scored_whatever_the_state() -> None:
     from lstm_sweep.models.network.evaluation import predictions
     from lstm_sweep.models.network.program import program_of
 
-    split = split_of([30, 4, 1, 19])
-    split = type(split)(split.codes % 8 + 2, split.starts)
+    split = sessions([30, 4, 1, 19])
     targets = np.array([2, 3, 29, 30, 33, 34, 40, 53])
     networks = networks_of(CARRIED)
     program: Any = program_of(networks, CARRIED, 0)

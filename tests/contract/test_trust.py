@@ -54,6 +54,12 @@ def place(workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> 
     return folder
 
 
+@pytest.fixture
+def with_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+
+
 def files_of(place: Path) -> set[Path]:
     """What lies in a working folder and beside it, without the database, whose logs come and go."""
     found = {*place.parent.iterdir(), *place.rglob("*")}
@@ -87,11 +93,10 @@ class Talkative(ScriptedEngine):
             self._messages = [Ended(Outcome.ERROR, REASON)]
 
 
+@pytest.mark.usefixtures("with_secrets")
 def test_no_secret_is_shown_or_in_the_store_after_a_sweep(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name, secret in SECRETS.items():
-        monkeypatch.setenv(name, secret)
     store, said = open_store(place), io.StringIO()
     run_sweep(store, place, Talkative({0: [3.0, 2.5], 1: [2.0]}), said)
     assert "s/1 error" in said.getvalue() and "no login somebody ***" in said.getvalue()
@@ -114,11 +119,8 @@ def test_no_secret_is_shown_or_in_the_store_after_a_sweep(
     assert "PLANTED" not in out + err
 
 
-def test_no_secret_is_in_why_a_sweep_has_failed(
-    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, secret in SECRETS.items():
-        monkeypatch.setenv(name, secret)
+@pytest.mark.usefixtures("with_secrets")
+def test_no_secret_is_in_why_a_sweep_has_failed(corpus: Corpus) -> None:
     spec = tiny_spec(trials=4, confirm_configs=0, max_failures=2)
     engine = Talkative({0: [2.0], 1: [2.0]})
     engine.failing = frozenset({0, 1})
@@ -130,11 +132,10 @@ def test_no_secret_is_in_why_a_sweep_has_failed(
     assert "PLANTED" not in state.ending + json.dumps(SweepResult.of(state).to_dict())
 
 
+@pytest.mark.usefixtures("with_secrets")
 def test_no_secret_of_an_error_leaves_a_worker(
     place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name, secret in SECRETS.items():
-        monkeypatch.setenv(name, secret)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:PLANTED-address@host/runs")
 
     def fail(job: Job) -> Iterator[Ended]:

@@ -394,20 +394,13 @@ def test_draws_of_ours_and_of_hyperopt_are_as_even_as_even_shares(dimension: Dim
         assert np.max(np.abs(apart)) < 0.035 * DRAWS  # the distance of Kolmogorov and Smirnov
 
 
-@given(dimension=any_dimension, share=part)
-def test_every_share_stands_for_a_value(dimension: Dimension, share: float) -> None:
-    assert dimension.value_at(share) in dimension
-
-
-@given(
-    dimension=any_dimension,
-    shares=st.tuples(part, part),
-)
-def test_a_larger_share_gives_no_smaller_number(
+@given(dimension=any_dimension, shares=st.tuples(part, part))
+def test_every_share_stands_for_a_value_and_a_larger_one_for_no_smaller_number(
     dimension: Dimension, shares: tuple[float, float]
 ) -> None:
     low, high = sorted(shares)
     assert dimension.at(low) <= dimension.at(high)
+    assert dimension.value_at(low) in dimension and dimension.value_at(high) in dimension
 
 
 @pytest.mark.parametrize(
