@@ -151,7 +151,7 @@ class Model:
         found = detect(
             str(self.folder), path_text("data", data), Rule(below, candidates), top, ends=ends
         )
-        return _tables.findings(found.to_dict())
+        return _tables.rest_in_attrs(found.to_dict(), "findings", _tables.FINDING)
 
     def score(self, data: str | os.PathLike[str], *, ends: bool = True) -> pd.DataFrame:
         """How well the model predicts each session of new data, in their order.
@@ -212,7 +212,7 @@ class Model:
             label=label,
             labels=None if labels is None else path_text("labels", labels),
         )
-        return _tables.classified(found.to_dict())
+        return _tables.rest_in_attrs(found.to_dict(), "sequences", _tables.CLASSIFIED)
 
     def verdicts(
         self,
@@ -259,7 +259,7 @@ class Model:
         ).verdicts
         if found.missing:
             raise InputError(f"bundle {self.folder}: {found.missing}")
-        return _tables.verdicts(found.to_dict())
+        return _tables.rest_in_attrs(found.to_dict(), "abnormal", _tables.VERDICT)
 
 
 def load(folder: str | os.PathLike[str]) -> Model:

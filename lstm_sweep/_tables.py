@@ -116,24 +116,10 @@ def scores(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return _frame(list(rows), SCORE)
 
 
-def classified(found: Mapping[str, Any]) -> pd.DataFrame:
-    """Sequences as `classify --json` lists them; all else is in `attrs`."""
-    frame = _frame(found["sequences"], CLASSIFIED)
-    frame.attrs = {name: value for name, value in found.items() if name != "sequences"}
-    return frame
-
-
-def verdicts(found: Mapping[str, Any]) -> pd.DataFrame:
-    """Abnormal sessions as `detect --json` lists them; all else is in `attrs`."""
-    frame = _frame(found["abnormal"], VERDICT)
-    frame.attrs = {name: value for name, value in found.items() if name != "abnormal"}
-    return frame
-
-
-def findings(found: Mapping[str, Any]) -> pd.DataFrame:
-    """Unexpected symbols as `detect --json` lists them; all else is in `attrs`."""
-    frame = _frame(found["findings"], FINDING)
-    frame.attrs = {name: value for name, value in found.items() if name != "findings"}
+def rest_in_attrs(found: Mapping[str, Any], rows: str, types: Mapping[str, str]) -> pd.DataFrame:
+    """The `rows` of what a command prints as JSON, with columns of these types."""
+    frame = _frame(found[rows], types)
+    frame.attrs = {name: value for name, value in found.items() if name != rows}
     return frame
 
 

@@ -298,7 +298,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     if len(content) > JSON_BYTES:
         raise InputError(f"{file.name} is over {JSON_BYTES:,} bytes, expected fewer")
     try:
-        values = json.loads(content, object_pairs_hook=_named_once)
+        values = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file.name}: {cut(str(error))}, expected JSON") from None
     if not isinstance(values, dict):
@@ -349,15 +349,6 @@ def _check_weights(file: Path) -> None:
         with archive.open(WEIGHTS) as stream, h5py.File(stream, "r") as weights:
             check("/", weights)
             weights.visititems(check)
-
-
-def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    named = dict(pairs)
-    if len(named) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {shown(twice)} occurs twice")
-    return named
 
 
 def predictor(folder: Path, bundle: Bundle) -> Program:

@@ -232,7 +232,6 @@ BAD: list[tuple[str, Change, list[str]]] = [
     ("a list", text("config.json", "[1]"), ["config.json holds a list", "an object"]),
     ("deep", text("alphabet.json", "[" * 100_000), ["alphabet.json", "expected JSON"]),
     ("a long number", text("config.json", "9" * 5_000), ["config.json", "expected JSON"]),
-    ("a name twice", text("config.json", '{"layers": 1, "layers": 2}'), ["'layers' occurs twice"]),
     ("enormous", text("metrics.json", b" " * ((1 << 26) + 1)), ["metrics.json", "fewer"]),
     ("an unknown field", field("config.json", "layer_sise", 3), ["did you mean 'layer_size'?"]),
     ("a wrong type", field("config.json", "layers", "two"), ["layers is 'two'", "an integer"]),
