@@ -203,7 +203,6 @@ def _here(store: StoreLike) -> Service:
 
 
 def spec_of(fields: Mapping[str, Any]) -> SweepSpec:
-    """The spec that the arguments of `launch` describe."""
     from lstm_sweep.spaces.space import from_mapping
 
     given = {

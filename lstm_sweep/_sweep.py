@@ -340,7 +340,6 @@ def how_to_go_on(result: SweepResult) -> str:
 
 
 def warn_of_left_out(sentences: Iterable[str]) -> None:
-    """Warn of runs that cannot be read, and say why."""
     for sentence in sentences:
         warnings.warn(f"left out: {sentence}", stacklevel=3)
 

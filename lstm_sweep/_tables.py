@@ -89,12 +89,10 @@ def trials(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def sweeps(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Sweeps as `sweeps --json` lists them: a row for each, by its name."""
     return _frame(list(rows), SWEEP, index="sweep")
 
 
 def pruned(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Sweeps that were deleted, as `prune --json` lists them: a row for each, by its name."""
     return _frame(list(rows), PRUNED, index="sweep")
 
 
@@ -112,7 +110,6 @@ def curve(
 
 
 def scores(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Sessions as `score --json` lists them: a row for each."""
     return _frame(list(rows), SCORE)
 
 
@@ -137,7 +134,6 @@ def _frame(
 
 
 def _type_of(values: Sequence[object]) -> str:
-    """Type of a column that holds these values, some of which may be missing."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int}:
         return "Int64"

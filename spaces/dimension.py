@@ -39,7 +39,6 @@ class Dimension(ABC):
         """Ends of the uniform distribution of raw numbers; None if values have no order."""
 
     def expression(self) -> Any:
-        """The Hyperopt expression whose draws are raw numbers."""
         from hyperopt import hp
 
         return hp.uniform(self.field, *(self.ends or ()))

@@ -103,7 +103,6 @@ def for_classes(space: Space) -> Space:
 
 
 def named(name_or_file: str, place: str = "space") -> Space:
-    """Return a declared space by its name, or read one from a file."""
     if name_or_file in SPACES:
         return SPACES[name_or_file]
     try:

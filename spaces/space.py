@@ -229,11 +229,9 @@ class Space(Mapping[str, Dimension]):
         return all(value in self[name] for name, value in config.to_dict().items())
 
     def expression(self) -> dict[str, Any]:
-        """The Hyperopt expression over the varying fields."""
         return {name: dimension.expression() for name, dimension in self.varying.items()}
 
     def decode(self, point: Mapping[str, float]) -> Config:
-        """Return the config of a point, which has the raw number of each varying field."""
         drawn = [dimension.decode(point[name]) for name, dimension in self.varying.items()]
         key = (*map(type, drawn), *drawn)
         found = self._decoded.get(key)
@@ -245,7 +243,6 @@ class Space(Mapping[str, Dimension]):
         return found
 
     def encode(self, config: Config) -> dict[str, float]:
-        """Return the point of `config`: the raw number of each varying field."""
         values = config.to_dict()
         return {name: dimension.encode(values[name]) for name, dimension in self.varying.items()}
 

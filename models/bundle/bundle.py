@@ -99,7 +99,6 @@ class Classes:
         return cls(names, temperature, np.asarray(logits, float), np.asarray(labels, np.int64))
 
     def to_dict(self) -> dict[str, Any]:
-        """All that `from_dict` needs, as plain values."""
         logits = [[float(f"{logit:.6g}") for logit in row] for row in self.logits.tolist()]
         validation = {"labels": self.labels.tolist(), "logits": logits}
         averaged = {trial: config.to_dict() for trial, config in self.averaged.items()}
@@ -211,7 +210,6 @@ def read_judging(given: str) -> tuple[Path, Bundle]:
 
 
 def read_classifier(given: str) -> tuple[Path, Bundle, Classes]:
-    """As `read`, of a classifier; return what it tells apart, too."""
     folder, bundle = read_any(given)
     if isinstance(bundle, TemplateBundle):
         raise _of_template(given, "a classifier")

@@ -88,7 +88,6 @@ class Alphabet:
 
     @property
     def is_text(self) -> bool:
-        """Whether symbols are characters."""
         return self.kind == "chars"
 
     @cached_property
@@ -98,7 +97,6 @@ class Alphabet:
 
     @property
     def between(self) -> str:
-        """What stands between two symbols in a text."""
         return {"chars": "", "words": " ", "ids": " ", "lines": "\n"}[self.kind]
 
     def encode(self, symbols: Iterable[str | int]) -> NDArray[np.int32]:
@@ -111,14 +109,12 @@ class Alphabet:
         return [names[code] for code in codes]
 
     def to_dict(self) -> dict[str, Any]:
-        """All that `from_dict` needs, as plain values."""
         lines = {"lines": self.lines.to_dict()} if self.lines else {}
         written = {"kind": self.kind, "reserved": [*self.reserved], "symbols": [*self.symbols]}
         return written | lines | ({"words": self.words.to_dict()} if self.words else {})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make an alphabet from the result of `to_dict`."""
         kinds: dict[object, type] = {"chars": str, "words": str, "ids": int, "lines": str}
         kind, symbols = values.get("kind"), values.get("symbols")
         if not isinstance(kind, str) or kind not in kinds:

@@ -118,7 +118,6 @@ class ClassEpoch:
         self._times = padded_time(self._lengths[self._rows].max(axis=1))
 
     def select(self, begin: int, end: int) -> ClassSteps:
-        """Sequences of the steps from `begin` up to and without `end`."""
         rows, times = self._rows[begin:end], self._times[begin:end]
         labels = self._labels[rows]
         return ClassSteps(

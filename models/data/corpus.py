@@ -136,7 +136,6 @@ class Corpus:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def check_windows(self, sequence_length: int) -> None:
-        """Check that each split is longer than one window."""
         for name, split in self.splits().items():
             if len(split) <= sequence_length:
                 raise InputError(

@@ -347,7 +347,6 @@ class Source:
 
     @property
     def has_lines(self) -> bool:
-        """Whether symbols are those of log lines."""
         return self.symbols == "lines" or is_field(self.symbols)
 
     @property
@@ -363,7 +362,6 @@ class Source:
 
 
 def is_field(symbols: object) -> bool:
-    """Whether symbols are a field of JSON lines."""
     return isinstance(symbols, str) and symbols.startswith(FIELD) and symbols != FIELD
 
 
@@ -418,7 +416,6 @@ def _path(data: str) -> Path:
 
 
 def _beside(path: Path) -> list[str]:
-    """Names of what is in the folder where a file was expected."""
     try:
         return sorted(entry.name for entry in itertools.islice(path.parent.iterdir(), MOST_BESIDE))
     except OSError:
@@ -426,7 +423,6 @@ def _beside(path: Path) -> list[str]:
 
 
 def existing(data: str, field: str = "data") -> Path:
-    """Return the path of a file or folder that a field names."""
     path = _path(data)
     if not path.exists():
         samples = [*SAMPLES] if field == "data" else []

@@ -416,6 +416,5 @@ def _divided(line: str) -> tuple[str, str]:
 def check_once(
     path: Path, number: int, labels: Mapping[str, object], name: str, label: object
 ) -> None:
-    """Refuse a session with two labels."""
     if labels.get(name, label) != label:
         raise InputError(f"{path}:{number}: session {cut(name)} has two labels, expected one")

@@ -137,7 +137,6 @@ class Scoring:
 
     @property
     def share_windows(self) -> bool:
-        """Whether networks predict targets side by side in one window where they can."""
         return self.adjacent > 1
 
 

@@ -305,7 +305,6 @@ def classify(arguments: Namespace, actions: Actions) -> Answer:
 
 
 def _class_lines(found: Classification) -> Iterator[str]:
-    """What was found of sequences, in lines for people: in all, and of each."""
     if found.promise:
         yield found.promise
     if threshold := found.threshold:
@@ -359,7 +358,6 @@ def score_lines(scores: Scores) -> Iterator[str]:
 
 
 def _verdict_lines(found: Detection, top: int) -> Iterator[str]:
-    """What was found of whole sessions, in lines for people."""
     verdicts = found.verdicts
     if verdicts.missing:
         if verdicts.missing != detection.NO_ENDS:

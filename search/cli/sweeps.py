@@ -53,7 +53,6 @@ def sweeps_table(rows: Iterable[SweepRow]) -> Table:
 
 
 def status(arguments: Namespace, actions: Actions) -> Answer:
-    """Print the state of a sweep; with `--follow`, at each change, until it has ended."""
     name = arguments.sweep
     reports = actions.follow(name) if arguments.follow else iter([actions.status(name)])
     before = ""

@@ -85,7 +85,6 @@ def say(text: str) -> None:
 
 
 def say_left_out(sentences: Iterable[str]) -> None:
-    """Say on standard error which runs of the store are left out, and why."""
     for sentence in sentences:
         say(f"left out: {sentence}")
 

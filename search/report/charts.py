@@ -104,13 +104,11 @@ class Frame:
         entries: Sequence[Entry],
         behind: Markup = svg.NOTHING,
     ) -> Markup:
-        """A drawing of parts within the frame, with its legend."""
         below, height = legend(entries, HEIGHT)
         shown = behind, *self._axes(), *parts, *self._levels(), below
         return svg.picture(HEIGHT + height, title, *shown)
 
     def _axes(self) -> Iterable[Markup]:
-        """Grid, ticks and the names of both axes."""
         left, right, bottom, top = self.x.begin, self.x.end, self.y.begin, self.y.end
         across, middle = (left + right) / 2, (top + bottom) / 2
         yield svg.line(left, bottom, right, bottom, "axis")

@@ -30,7 +30,6 @@ CELL, NUMBERED = 56.0, 19.0
 
 
 def class_sentences(found: Findings) -> Iterator[str]:
-    """How often the best trial is right, and which baselines are as good."""
     told = found.classes
     if told is None:
         return
@@ -71,7 +70,6 @@ def _percent(share: Estimate) -> str:
 
 
 def class_tables(found: Findings) -> Iterator[tuple[str, Table]]:
-    """Tables with their titles: scores, baselines, classes, and what is wrong."""
     told = found.classes
     if told is None:
         return

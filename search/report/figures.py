@@ -41,7 +41,6 @@ SHORT = {Phase.LADDER: "ladder", Phase.CONFIRM: "seed"}
 
 
 def losses(found: Findings) -> Iterator[Figure]:
-    """The best trial beside the baselines."""
     best = found.leader
     if best is None or best.best_loss is None or not found.baselines or best.best_loss < 0:
         return
@@ -59,7 +58,6 @@ def losses(found: Findings) -> Iterator[Figure]:
 
 
 def spread(found: Findings) -> Iterator[Figure]:
-    """Losses of the confirmed configs over seeds."""
     if not found.confirmed:
         return
     rows = [
@@ -86,7 +84,6 @@ def spread(found: Findings) -> Iterator[Figure]:
 
 
 def verdicts(found: Findings) -> Iterator[Figure]:
-    """What verdicts of the best trial say of later normal sessions, and of labelled ones."""
     if one := found.verdicts:
         at = max(n for n, rate in enumerate(one.rates) if rate <= max(USUAL, one.rates[0]))
         rate, highest = one.rates[at], one.highest[at]
@@ -165,7 +162,6 @@ def curves(found: Findings) -> Iterator[Figure]:
 
 
 def curve_of(found: Findings, number: int) -> Iterator[Figure]:
-    """The learning curve of one trial before those of the others."""
     drawn = _with_curves(found)
     for trial in (one for one in drawn if one.number == number):
         yield Figure(
@@ -320,7 +316,6 @@ def parameters(found: Findings) -> Iterator[Figure]:
 
 
 def coordinates(found: Findings) -> Iterator[Figure]:
-    """Which values the good trials have."""
     ranked = [one for one in found.ranked if one.phase != Phase.CONFIRM]
     if len(ranked) < 2 or not found.axes:
         return
@@ -445,7 +440,6 @@ class Findings(Sweep):
 
     @property
     def rate(self) -> str | None:
-        """The one of `axes` that is the learning rate, as it is shown."""
         of_template = self.spec.get("template")
         field = self.spec.get("learning_rate_field") if of_template else "learning_rate"
         names = [axis.name for axis in self.axes]
@@ -467,7 +461,6 @@ class Findings(Sweep):
 
     @property
     def open_leader(self) -> Trial | None:
-        """The `leader` if it has not ended."""
         return self.leader if self.leader and self.leader.is_open else None
 
     @property

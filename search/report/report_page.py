@@ -39,7 +39,6 @@ def headline(found: Findings) -> str:
 
 
 def comparisons(found: Findings) -> list[str]:
-    """How far the best trial is from the baselines."""
     best = found.leader
     if best is None or best.best_loss is None:
         return []
@@ -97,7 +96,6 @@ def certainty(found: Findings) -> list[str]:
 
 
 def _told(other: Confirmed, own: Confirmed | None) -> str:
-    """How a config does against that of the best trial."""
     if own is None:
         first = f"first run: {other.first_loss:.4f}"
         return f"{other.trial}, trained again, has {other.short} ({first})."
@@ -288,7 +286,6 @@ LISTED, LONGEST = 5, 200
 
 
 def style() -> str:
-    """The style sheet of the page and of all drawings."""
     return (HERE / "style.css").read_text(encoding="utf-8")
 
 
@@ -350,7 +347,6 @@ def _config(found: Findings) -> list[tuple[str, str]]:
 
 
 def _state(found: Findings) -> str:
-    """How the sweep has ended, or that it has not, and what it has done."""
     counts, total = Counter(by_name(one.state) for one in found.trials), len(found.trials)
     parts = ", ".join(f"{count} {word}" for word, count in counts.items())
     trials = f"{total} trial{'s' if total != 1 else ''}" + (f" ({parts})" if parts else "")
@@ -362,7 +358,6 @@ def _state(found: Findings) -> str:
 
 
 def failures(found: Findings) -> tuple[str, Table | None]:
-    """What has failed and what that cost, in a sentence and in a table."""
     failed = [one for one in found.attempts if one.failed]
     if not failed:
         return "No attempt of a trial has failed.", None

@@ -190,7 +190,6 @@ def path(points: Iterable[tuple[float, float]], class_: str, tip: str = "") -> M
 
 
 def drawn(points: Iterable[tuple[float, float]]) -> str:
-    """The data of a path through points."""
     return "".join(
         f"{'L' if index else 'M'}{number(x)} {number(y)}" for index, (x, y) in enumerate(points)
     )

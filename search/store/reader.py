@@ -132,7 +132,6 @@ class TrialRecord(Trial):
         }
 
     def document(self) -> dict[str, Any]:
-        """The trial as a service lists it."""
         return self.to_dict() | {
             "reason": self.reason,
             "waits": self.waits,
@@ -430,7 +429,6 @@ def newest_sweeps(
 
 
 def _named(runs: Iterable[Any], on_skipped: OnSkipped) -> list[Any]:
-    """Those whose names can be read."""
     return [run for run, _ in _readable(runs, lambda run: (run, name_of(Tags(run))), on_skipped)]
 
 

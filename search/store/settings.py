@@ -203,7 +203,6 @@ def _checked_uri(uri: str, base: Path, origin: str) -> str:
 
 
 def _absolute(key: str, path: Path) -> Path:
-    """An absolute path, which need not exist."""
     try:
         path.stat()
     except OSError as error:

@@ -481,7 +481,6 @@ class MlflowStore(Store):
         return Path(self.ask(lambda: self._files_of(run_id).download_artifacts(name, str(to))))
 
     def _files_of(self, run_id: str) -> Any:
-        """MLflow's repository of the files of a run."""
         place = self._places.get(run_id)
         if place is None:
             place = self._places[run_id] = self.experiment.place_of(run_id)

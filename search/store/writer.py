@@ -148,7 +148,6 @@ class Writer:
         self.check()
 
     def check(self) -> None:
-        """Raise what a write has failed by."""
         if self._fault:
             raise self._fault
 
@@ -162,7 +161,6 @@ class Writer:
         self._await(lambda: not self._queue)
 
     def again(self, *, without_first: bool = False) -> None:
-        """Go on after a write has failed."""
         with self._changed:
             if without_first and self._queue and self._queue[0] is self._failed:
                 self._queue.popleft()

@@ -98,7 +98,6 @@ def _text(node: ast.expr) -> str:
 
 
 def _bind(name: str, call: ast.Call) -> dict[str, ast.expr]:
-    """The arguments of a call by their names."""
     expected = SIGNATURES[name]
     if name == "randint" and len(call.args) == 1 and not call.keywords:
         return {"high": call.args[0]}

@@ -28,7 +28,6 @@ class Parsed:
 
 
 def parse(source: str, path: str) -> Parsed:
-    """Parse a file and remove its imports and calls of hyperas."""
     tree = ast.parse(source, path)
     own = _own_names(tree)
     roles, notes, cleaner = _roles(tree, own), _cut_driver(tree, own), _WithoutHyperas(tree)
@@ -201,7 +200,6 @@ def constants(scope: ast.Module | ast.FunctionDef) -> dict[str, ast.expr]:
 
 
 def _changed(scope: ast.AST) -> Iterator[str]:
-    """Names of lists and dicts that are changed in place."""
     for node in ast.walk(scope):
         match node:
             case ast.Attribute(value=ast.Name(id=name), attr=method) if method in CHANGING:
