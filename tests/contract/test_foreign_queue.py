@@ -18,15 +18,15 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.service import jobs, queue
 from lstm_sweep.search.service.jobs import KEY
 from lstm_sweep.search.service.service import Service
-from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import MOST_DEATHS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import spec_tags
 from lstm_sweep.search.store.tags import Signer, Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.spec import digest_of
-from tests.service_app import let_drivers_idle
-from tests.sweeps import PLAIN, store_in, tiny_spec
+from tests.contract.test_sweep_queue import folder, service, spec_of, store
+
+__all__ = ["folder", "service", "store"]  # fixtures
 
 #: what is no text of ours, no number, and no value of a spec as JSON can say it
 TEXTS = (
@@ -35,27 +35,6 @@ TEXTS = (
 )  # fmt: skip
 NUMBERS = (math.nan, math.inf, -1.0, 0.5, 1e308)
 VALUES: tuple[Any, ...] = (None, "abc", [1], {}, True, -1, 0, 1.5, math.nan, math.inf, 10**400)
-
-
-@pytest.fixture
-def folder(workplace: Callable[[str], Path]) -> Path:
-    return workplace("foreign")
-
-
-@pytest.fixture
-def store(folder: Path) -> Store:
-    """The store as others use it, who have no key."""
-    return store_in(folder)
-
-
-@pytest.fixture
-def service(folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """A service with two slots whose drivers do nothing."""
-    let_drivers_idle(folder, monkeypatch)
-    state = folder / "state"
-    made = Service(ServiceSettings(store=store.settings, folder=folder, state=state, slots=2))
-    yield made
-    made.drain()
 
 
 @pytest.fixture
@@ -114,10 +93,6 @@ def test_a_run_that_is_left_out_is_named_once_in_the_log(
     assert len(said) == 1
     assert "is left out of the queue: " in said[0]
     assert "'soon': expected a number of seconds" in said[0]
-
-
-def spec_of(data: Path, name: str, **more: Any) -> Any:
-    return tiny_spec(data=str(data), name=name, **{"trials": 3, **PLAIN, **more})
 
 
 def is_driven(service: Service, store: Store, name: str) -> bool:
