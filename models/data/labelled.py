@@ -276,7 +276,6 @@ def _mined(source: Source, read: Read, splits: NDArray[np.int8]) -> NDArray[np.i
 
 
 def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of the symbols of sequences, one sequence after the other."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
@@ -344,7 +343,6 @@ def _assembled(source: Source, read: Read, splits: NDArray[np.int8]) -> Labelled
 
 
 def _in_order(read: Read, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Codes:
-    """Provisional codes of sequences in an order, in one array."""
     kind, given, ordered = smallest_type(len(read.sequences.values)), Spool(), Spool()
     for block in read.sequences.blocks:
         given.append(block.astype(kind))
@@ -495,7 +493,6 @@ def _alike(
     labels: NDArray[np.int32],
     codes: Codes,
 ) -> Iterator[str]:
-    """What is said of equal sequences, in several splits or with several classes."""
     if read.contents:
         contents = np.array(read.contents, np.uint64)[order]
     else:
@@ -550,7 +547,6 @@ def _apart(contents: Sequence[int]) -> NDArray[np.uint64]:
 
 
 def shared(keys: NDArray[np.uint64], kinds: NDArray[np.integer]) -> int:
-    """How many keys occur with several kinds."""
     pairs = np.unique(np.stack([keys, kinds.astype(np.uint64)]), axis=1)
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 
