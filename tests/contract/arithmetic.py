@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.windows import StepWindows
 
 #: graphs of programs, so that those of one form are traced once
@@ -130,3 +131,15 @@ def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
         lstm.compile_for_training(networks.trained, config)
     in_loop = program.program_of(other, config, 0, Path(GRAPHS.name))
     return [(program.StepwiseProgram(one, config), one), (in_loop, other)]
+
+
+def best_loss(config: TrialConfig, corpus: Corpus, weights: Path) -> float:
+    """The lowest validation loss of a training, scored on all symbols."""
+    from lstm_sweep.models import backend
+    from lstm_sweep.models.network import training
+    from lstm_sweep.models.rounds import Round
+
+    backend.prepare(gpu=False, seed=1)
+    targets = np.arange(len(corpus.validation))
+    events = training.Training(config, corpus, targets, 1, weights).events()
+    return min(one.metrics["val_loss"] for one in events if isinstance(one, Round))

@@ -140,18 +140,6 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
     assert shorter > 3
 
 
-def best_loss(config: TrialConfig, data: Path) -> float:
-    from lstm_sweep.models import backend
-    from lstm_sweep.models.network import training
-    from lstm_sweep.models.rounds import Round
-
-    backend.prepare(gpu=False, seed=1)
-    corpus = load(Source(data=str(data), ends=False))
-    targets = np.arange(len(corpus.validation))
-    events = training.Training(config, corpus, targets, 1, data.parent / "m.keras").events()
-    return min(one.metrics["val_loss"] for one in events if isinstance(one, Round))
-
-
 def test_more_is_remembered_than_a_window_holds(tmp_path: Path) -> None:
     """The last symbol of a session is the first one again, which is in an earlier window."""
     rng = np.random.default_rng(0)
@@ -161,9 +149,11 @@ def test_more_is_remembered_than_a_window_holds(tmp_path: Path) -> None:
         layers=1, layer_size=24, sequence_length=2, batch_size=16, optimizer="adam", epochs=3
     )
     expected = np.log(8) / 4  # of the first symbol of four
-    reset = best_loss(config, tmp_path / "log.txt")
+    corpus = load(Source(data=str(tmp_path / "log.txt"), ends=False))
+    reset = arithmetic.best_loss(config, corpus, tmp_path / "m.keras")
     assert reset > 1.9 * expected
-    assert best_loss(config.evolve(state="carried"), tmp_path / "log.txt") < 1.3 * expected
+    carried = config.evolve(state="carried")
+    assert arithmetic.best_loss(carried, corpus, tmp_path / "m.keras") < 1.3 * expected
 
 
 def by_plain_keras(file: Path, codes: list[int]) -> Any:

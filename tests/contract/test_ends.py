@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 
 import lstm_sweep as ls
-from lstm_sweep.models import backend, baselines
+from lstm_sweep.models import baselines
 from lstm_sweep.models.bundle import bundle
 from lstm_sweep.models.bundle.bundle import Bundle
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source, Workflow
-from lstm_sweep.models.network import evaluation, training
+from lstm_sweep.models.network import evaluation
 from lstm_sweep.models.network.program import program_of
-from lstm_sweep.models.rounds import Round
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load as load_settings
+from tests.contract.arithmetic import best_loss
 
 #: symbols that are drawn independently, and the probability that a session ends after one
 SYMBOLS, ENDS = 7, 0.125
@@ -35,14 +35,6 @@ CONFIG = TrialConfig(
     optimizer="adam", epochs=4,
 )  # fmt: skip
 METRICS = {"trial": "s/3", "val_loss": 1.5, "test_loss": 1.75}
-
-
-def best_loss(config: TrialConfig, corpus: Corpus, weights: Path) -> float:
-    """The lowest validation loss of a training, scored on all symbols."""
-    backend.prepare(gpu=False, seed=1)
-    targets = np.arange(len(corpus.validation))
-    events = training.Training(config, corpus, targets, 1, weights).events()
-    return min(one.metrics["val_loss"] for one in events if isinstance(one, Round))
 
 
 @pytest.fixture(scope="module")
