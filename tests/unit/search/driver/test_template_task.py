@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -59,28 +57,12 @@ def spec(file: Path) -> SweepSpec:
     return read_spec(None, given, [])
 
 
-def policy_of(spec: SweepSpec, **changes: Any) -> Policy:
-    plan = dataclasses.replace(spec.plan(), confirm_configs=0, **changes)
-    return Policy(plan, TemplateTask.open(spec).problem(spec, {}), sweep="s", slots=2)
-
-
 def begun(policy: Policy) -> Trial:
     trial = policy.next()
     assert trial
     progress = trial.with_slot(Slot(0), 0.0)
     policy.begin(progress)
     return progress
-
-
-def ended(policy: Policy, progress: Trial, loss: float | None) -> None:
-    outcome = Outcome.COMPLETE if loss is not None else Outcome.ERROR
-    policy.end(progress.with_end(Ended(outcome, loss=loss), 0.0))
-
-
-def climbed(policy: Policy) -> None:
-    """Climb the ladder, of which 0.1 is best."""
-    for loss in (0.9, 0.2, 0.4):
-        ended(policy, begun(policy), loss)
 
 
 def test_a_spec_comes_back_from_its_own_words(spec: SweepSpec, file: Path) -> None:
@@ -92,8 +74,10 @@ def test_a_spec_comes_back_from_its_own_words(spec: SweepSpec, file: Path) -> No
 
 
 def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: SweepSpec) -> None:
-    policy = policy_of(spec)
-    climbed(policy)
+    plan = replace(spec.plan(), confirm_configs=0)
+    policy = Policy(plan, TemplateTask.open(spec).problem(spec, {}), sweep="s", slots=2)
+    for loss in (0.9, 0.2, 0.4):  # the ladder, of which 0.1 is best
+        policy.end(begun(policy).with_end(Ended(Outcome.COMPLETE, loss=loss), 0.0))
     verdicts = []
     for loss in (0.5, 0.4, 0.6, 0.7):
         progress = begun(policy).with_round(RoundDone(1, {"val_loss": loss}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import signal
 import stat
@@ -163,15 +162,6 @@ def test_a_batch_job_has_slots_where_it_was_given_cpus_or_gpus(
     assert done.stdout.splitlines() == [line.format(core=core) for line in expected]
 
 
-def fails(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """Let NVML not start, with an error code of its own."""
-
-    def fail() -> Sequence[Gpu]:
-        raise pynvml.NVMLError(code)
-
-    replace_nvml(monkeypatch, fail)
-
-
 def test_the_gpus_of_this_machine_are_those_that_its_driver_lists(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -213,7 +203,10 @@ def check_error(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_driver_that_fails_is_one_line(
     code: int, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fails(monkeypatch, code)
+    def fail() -> Sequence[Gpu]:
+        raise pynvml.NVMLError(code)
+
+    replace_nvml(monkeypatch, fail)
     check_error(why, monkeypatch)
 
 
@@ -481,14 +474,6 @@ def test_the_name_of_a_file_that_is_no_text_is_a_reason_that_a_store_can_keep(
     name = b"caf\xe9.csv".decode("utf-8", "surrogateescape")
     ended = ended_by(ValueError(f"no file {name}"), Slot(0), monkeypatch)
     assert ended == Ended(Outcome.ERROR, r"ValueError: no file caf\udce9.csv")
-
-
-class Full(io.StringIO):
-    """A log on a disk that is full."""
-
-    def write(self, text: str) -> int:
-        """Fail."""
-        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from lstm_sweep.search.policy.cost import (
     operations,
     scored_windows,
 )
+from lstm_sweep.search.policy.problem import admits_all
 from lstm_sweep.search.policy.proposer import (
     CANDIDATES,
     GOOD,
@@ -280,10 +281,6 @@ BOTH = Space(
 )
 
 
-def everything(config: Config) -> bool:
-    return True
-
-
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
@@ -297,7 +294,7 @@ def points(space: Space, count: int, seed: int = 1) -> list[dict[str, float]]:
 @given(good=st.integers(0, 6), others=st.integers(0, 30), seed=st.integers(0, 1000))
 def test_suggestions_are_in_the_space_and_no_two_alike(good: int, others: int, seed: int) -> None:
     known = points(presets.DEFAULT, good + others + 1, seed)
-    found = suggest(presets.DEFAULT, known[: good + 1], known[good + 1 :], everything, rng(seed))
+    found = suggest(presets.DEFAULT, known[: good + 1], known[good + 1 :], admits_all, rng(seed))
     assert len(found) == CANDIDATES == len({one.config for one in found})
     for one in found:
         assert presets.DEFAULT.admits(one.config)
@@ -335,10 +332,6 @@ def sampled(count: int, seed: int = 0) -> list[TrialConfig]:
 def seconds(config: TrialConfig, rates: NDArray[np.float64] = RATES) -> float:
     """What an epoch takes on a machine of these rates."""
     return float(operations(config, EXTENT) @ rates)
-
-
-def by_the_prior(config: TrialConfig) -> float:
-    return float(operations(config, EXTENT) @ np.array(PRIOR))
 
 
 @pytest.mark.parametrize(
@@ -424,7 +417,7 @@ def test_what_is_learned_of_a_trial(
     model, config = CostModel(EXTENT), TrialConfig()
     model.observe(0, config, [9.0, 8.0] if typical else [])  # what is seen later takes its place
     model.observe(0, config, rounds, total=total)
-    expected = typical or by_the_prior(config)
+    expected = typical or seconds(config, np.array(PRIOR))
     assert model.round_seconds(config) == pytest.approx(expected)
     assert model.fixed_seconds == pytest.approx(fixed)
     assert model.trial_seconds(config, 10) == pytest.approx(fixed + 10 * expected)
