@@ -232,7 +232,6 @@ def read_findings(store: Store, run: Any) -> Findings:
         **facts,
         best_over_time=best_loss_history(store, run, facts["now"]),
         spec=spec,
-        params=run.data.params,
         objective=kind.objective,
         scored_on=scored_on(attempts[0].tags) if attempts else {},
         training_symbols=_training_symbols(attempts),

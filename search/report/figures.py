@@ -388,7 +388,6 @@ class Findings(Sweep):
 
     #: its options as they are written; empty if they cannot be read
     spec: Mapping[str, Any] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
     objective: Objective = VALIDATION_LOSS
     #: what the losses were scored on; those of sweeps with the same can be compared
     scored_on: Mapping[str, str | None] = field(default_factory=dict)
