@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, Lock, to_thread
-from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -146,18 +144,10 @@ class Answers:
         named = ("answer", *key)
         return await self.read(lambda: self._cache.get(named, ask, age_s=self._age_s, lasts=False))
 
-    async def reply(self, request: Request, key: Key, ask: Callable[[], Any]) -> Response:
-        """What `get` returns, as JSON; without content if the client says that it has it."""
-
-        def write() -> tuple[bytes, str]:
-            content = to_json(ask())
-            return content, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
-
-        content, etag = await self.get(key, write)
-        headers = {"ETag": etag, "Cache-Control": "no-cache"}
-        if request.headers.get("if-none-match") == etag:
-            return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type="application/json")
+    async def reply(self, key: Key, ask: Callable[[], Any]) -> Response:
+        """What `get` returns, as JSON."""
+        content = await self.get(key, lambda: to_json(ask()))
+        return Response(content, media_type="application/json")
 
     async def change(self, call: Callable[[], Item], sweep: str = "") -> Item:
         """What `call` returns, in a thread; who waits for a change of the same `sweep` has none."""

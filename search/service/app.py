@@ -124,7 +124,7 @@ async def health() -> Response:
 
 
 @endpoint(f"GET {API}/ready", "Does it take sweeps?", schemas.Ready)
-async def ready(request: Request, site: TheSite) -> Response:
+async def ready(site: TheSite) -> Response:
     """The service takes sweeps, and its store answers, or else 503; asked without a login."""
 
     def ask() -> dict[str, Any]:
@@ -138,7 +138,7 @@ async def ready(request: Request, site: TheSite) -> Response:
             "slots_held": found["slots"]["held"],
         }
 
-    return await site.answers.reply(request, ("ready",), ask)
+    return await site.answers.reply(("ready",), ask)
 
 
 def _figures(site: Site) -> dict[str, Any]:

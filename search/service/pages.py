@@ -21,7 +21,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError
@@ -286,16 +286,9 @@ async def trial_page(sweep: SweepName, number: Number, request: Request, site: T
     return await show("trial.html", request, site, (sweep, number, mlflow), ask)
 
 
-@router.get("/sweeps/{sweep}/report")
-async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
-    return await sweep_routes.report(sweep, request, site)
-
-
-@router.get("/sweeps/{sweep}/export")
-@router.get("/sweeps/{sweep}/trials/{number}/export")
-async def export(reference: TheReference, site: TheSite) -> Response:
-    """The bundle of a trial, or of the best one of a sweep, if it was made."""
-    return await trial_routes.found_bundle(reference, site)
+router.get("/sweeps/{sweep}/report")(sweep_routes.report)
+for place in ("/sweeps/{sweep}/export", "/sweeps/{sweep}/trials/{number}/export"):
+    router.get(place, response_class=FileResponse)(trial_routes.found_bundle)
 
 
 @router.get("/compare")

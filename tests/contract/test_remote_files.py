@@ -152,7 +152,7 @@ def test_a_service_tells_classes_by_a_bundle_that_it_makes(
     decided = json.loads(ask(path, json.dumps(wanted | {"decide": "macro_f1"}).encode()))
     for one in decided["sequences"]:
         assert f"<td>{one['class']}</td>" in html and f"<td>{', '.join(one['set'])}</td>" in html
-    assert decided["promise"] in html and "decided for macro F1" in html and "hhh" in html
+    assert decided["promise"][1:] in html and "Decided for macro F1" in html and "hhh" in html
     for odd in ("error=much", "error=2", "decide=odd", "x=1"):
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask("sweeps/s/classes", f"sequences=abc&{odd}".encode(), FORM)

@@ -100,9 +100,7 @@ async def submit(body: SweepSubmission, site: TheSite, user: TheUser, key: Key =
 
 
 @endpoint("GET /sweeps", "List sweeps", schemas.SWEEPS)
-async def sweeps(
-    request: Request, site: TheSite, limit: Limit = SWEEPS, page: Page = ""
-) -> Response:
+async def sweeps(site: TheSite, limit: Limit = SWEEPS, page: Page = "") -> Response:
     """Some of the sweeps of the store, the newest first."""
 
     def ask() -> dict[str, Any]:
@@ -110,34 +108,34 @@ async def sweeps(
         rows = [replace(row, data=site.names.data_named(row.data or "")) for row in found]
         return {"sweeps": rows, "left_out": found.left_out, "next_page": found.next_page or None}
 
-    return await site.answers.reply(request, ("sweeps", limit, page), ask)
+    return await site.answers.reply(("sweeps", limit, page), ask)
 
 
 @endpoint("GET /queue", "Show the queue", schemas.QUEUE)
-async def queue(request: Request, site: TheSite, limit: Limit = ROWS, page: Page = "") -> Response:
+async def queue(site: TheSite, limit: Limit = ROWS, page: Page = "") -> Response:
     """Some of the sweeps that wait or run, in the order in which slots are given."""
 
     def ask() -> dict[str, Any]:
         some, next_page = page_of(site.service.queue(), limit, page)
         return {"queue": [*map(site.names.told, some)], "next_page": next_page or None}
 
-    return await site.answers.reply(request, ("queue", limit, page), ask)
+    return await site.answers.reply(("queue", limit, page), ask)
 
 
 @endpoint("GET /sweeps/{sweep}", "Show the state of a sweep", schemas.STATUS)
-async def status(sweep: SweepName, request: Request, site: TheSite) -> Response:
+async def status(sweep: SweepName, site: TheSite) -> Response:
     """The state of a sweep, and why it is in it."""
-    return await site.answers.reply(request, ("status", sweep), partial(status_of, site, sweep))
+    return await site.answers.reply(("status", sweep), partial(status_of, site, sweep))
 
 
 @endpoint("GET /sweeps/{sweep}/result", "Show the result of a sweep", schemas.RESULT)
-async def result(sweep: SweepName, request: Request, site: TheSite) -> Response:
+async def result(sweep: SweepName, site: TheSite) -> Response:
     """The result of a sweep as `launch` prints it, or its state and best trials until it ends."""
 
     def ask() -> SweepResult:
         return site.names.told(Local(site.store).result(sweep))
 
-    return await site.answers.reply(request, ("result", sweep), ask)
+    return await site.answers.reply(("result", sweep), ask)
 
 
 @endpoint("PATCH /sweeps/{sweep}", "Reprioritise a sweep", schemas.QUEUED)
@@ -281,7 +279,7 @@ REPORT = {
     described=REPORT,
     response_class=Response,
 )
-async def report(sweep: SweepName, request: Request, site: TheSite) -> Response:
+async def report(sweep: SweepName, site: TheSite) -> Response:
     """A page on a sweep as it is now, be it finished or not: its result, and why."""
 
     def ask() -> tuple[bytes, str]:

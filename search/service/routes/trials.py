@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Response
 from starlette.responses import FileResponse
 
 from lstm_sweep.models.config import CLASS_LIMITS, LIMITS, check_field
@@ -59,9 +59,7 @@ SIDE_BY_SIDE = "Show two trials, or the best ones of sweeps, side by side"
 
 
 @endpoint("GET /sweeps/{sweep}/trials", "List the trials of a sweep", schemas.TrialList)
-async def trials(
-    sweep: SweepName, request: Request, site: TheSite, limit: Limit = ROWS, page: Page = ""
-) -> Response:
+async def trials(sweep: SweepName, site: TheSite, limit: Limit = ROWS, page: Page = "") -> Response:
     """Some trials of a sweep, the best first, those without a result last.
 
     While the sweep runs, the best round of a trial that has not ended is a result, too.
@@ -76,7 +74,7 @@ async def trials(
             "next_page": found.next_page or None,
         }
 
-    return await site.answers.reply(request, ("trials", sweep, limit, page), ask)
+    return await site.answers.reply(("trials", sweep, limit, page), ask)
 
 
 async def _best(sweep: SweepName) -> None: ...
@@ -113,10 +111,10 @@ def each(
 
 
 @each(TRIALS, "GET", "", "Show {}", schemas.TrialShown)
-async def show(reference: TheReference, request: Request, site: TheSite) -> Response:
+async def show(reference: TheReference, site: TheSite) -> Response:
     """One trial, round by round; a rerun is found by its run."""
     ask = partial(Local(site.store).show, reference)
-    return await site.answers.reply(request, ("show", reference), ask)
+    return await site.answers.reply(("show", reference), ask)
 
 
 Reference = Annotated[
@@ -130,7 +128,7 @@ Reference = Annotated[
 
 
 @endpoint("GET /compare", SIDE_BY_SIDE, schemas.COMPARED)
-async def compare(first: Reference, other: Reference, request: Request, site: TheSite) -> Response:
+async def compare(first: Reference, other: Reference, site: TheSite) -> Response:
     """What differs in their configs and curves, and which one is better."""
 
     def ask() -> TrialComparison:
@@ -138,7 +136,7 @@ async def compare(first: Reference, other: Reference, request: Request, site: Th
         named = [replace(row, data=site.names.data_named(row.data or "")) for row in found.sweeps]
         return replace(found, sweeps=tuple(named))
 
-    return await site.answers.reply(request, ("compare", first, other), ask)
+    return await site.answers.reply(("compare", first, other), ask)
 
 
 @each(TRIALS, "POST", "/reruns", "Train {} again", schemas.RERUN, status=202, described=LOCATION)

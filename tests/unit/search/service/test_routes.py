@@ -137,14 +137,6 @@ def test_an_unknown_sweep_is_no_error_of_the_server(client: TestClient, name: st
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_unchanged_answer_is_not_sent_again(swept: Place, on_s: TestClient) -> None:
-    first = on_s.get(f"{API}/sweeps/s")
-    again = on_s.get(f"{API}/sweeps/s", headers={"If-None-Match": first.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"")
-    swept.service.owners["s"] = "ann"
-    assert on_s.get(f"{API}/sweeps/s", headers={"If-None-Match": first.headers["etag"]}).json()
-
-
 def test_trials_come_in_pages_and_are_found_by_their_runs(swept: Place, on_s: TestClient) -> None:
     expected = Local(swept.service.settings.store).trials("s").to_list()
     pages, page = list[str](), ""
