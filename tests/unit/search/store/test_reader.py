@@ -118,6 +118,10 @@ def test_a_lower_loss_is_better(loss: str, better: bool) -> None:
     assert found is better
     word = "is below" if better else "is not below"
     assert why == f"its loss 1.5000 {word} {float(loss):.4f} of version 2"
+    theirs, ours = dict(theirs), dict(OURS)
+    for tags in (theirs, ours):
+        del tags[Tag.SCORING]  # as of classes
+    assert compare(2, theirs, ours) == (found, why)
 
 
 @pytest.mark.parametrize(
