@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Iterator
@@ -60,14 +59,6 @@ BUNDLE = {"model.keras", "alphabet.json", "config.json", "metrics.json", "README
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What `export` said, and what it has written."""
-
-    done: Done
-    bundle: Path
-
-
-@dataclass(frozen=True)
 class Swept:
     """A finished sweep, called `first` where nobody says otherwise, and the place where it ran."""
 
@@ -78,12 +69,6 @@ class Swept:
         """A trial of a direction."""
         rows = self.place.trials("first")
         return next(str(row["trial"]) for row in rows if row["config"]["direction"] == direction)
-
-    @functools.cached_property
-    def exported(self) -> Exported:
-        """Its best trial."""
-        bundle = self.place.folder.with_name(f"{self.place.folder.name}-exported")
-        return Exported(self.place.run("export", "first", "--to", bundle, "--json"), bundle)
 
 
 def sweep_first(place: Place) -> Swept:
@@ -152,19 +137,11 @@ class SweptCase:
         assert done.json["verdict"] == "identical"
         assert done.json["epochs_compared"] == 2
         assert done.json["max_difference"] == 0
+        assert (done.json["changed_versions"], done.json["changed_device"]) == ({}, None)
         assert done.json["rerun_run_id"] != ""
         again = swept.place.read("show", done.json["rerun_run_id"], "--json").json
         assert again["phase"] == "rerun"
         assert len(swept.place.trials("first")) == 4
-
-    def test_the_best_trial_is_exported(self, swept: Swept) -> None:
-        done = swept.exported.done
-        assert done.code == 0, done.err
-        assert not LIBRARY_NOISE.search(done.err)
-        assert done.json["trial"] == swept.done.json["best"]["trial"]
-        assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 100}
-        assert done.json["test_loss"] > 0
-        assert {path.name for path in swept.exported.bundle.iterdir()} == BUNDLE
 
     def test_changed_data_are_refused_with_both_digests(self, swept: Swept) -> None:
         text = swept.place.change()

@@ -1,12 +1,11 @@
-"""A sweep over sequences with classes, which is killed, resumed, repeated and exported."""
+"""Sweeps over sequences with classes: killed, resumed, repeated, begun with what others know."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def write_rows(file: Path, rows: int = 360) -> Path:
 
 DATA = ("launch", "--data", "rows.tsv", "--label", "class")
 SEARCH = (
-    *("--workers", "2", "--trials", "6", "--size-rule", "off"),
+    *("--workers", "2", "--trials", "3", "--size-rule", "off"),
     *("--confirm-configs", "1", "--confirm-seeds", "1"),
     *("--set", "layer_size=8", "--set", "embedding_size=4", "--set", "layers=1"),
     *("--set", "learning_rate=0.01,0.03", "--epochs", "3", "--json"),
@@ -43,23 +42,15 @@ SEARCH = (
 
 @pytest.fixture(scope="module")
 def place(workplace: Callable[[str], Path]) -> Place:
-    """Where such a sweep was killed with its first results, and resumed."""
+    """A folder with such sequences."""
     folder = workplace("classes")
     write_rows(folder / "rows.tsv")
-    place = Place(folder)
-    begun = place.start(*DATA, "--name", "c", *SEARCH)
-    wait_until(lambda: any(one["outcome"] for one in place.trials("c")), begun)
-    os.kill(begun.pid, signal.SIGKILL)
-    begun.wait()
-    return place
+    return Place(folder)
 
 
-def test_it_goes_on_as_it_would_have_and_says_how_well_classes_are_told(place: Place) -> None:
-    before = {row["trial"]: row["val_loss"] for row in place.trials("c") if row["outcome"]}
-    result = place.run("resume", "c", "--json").json
-    assert result["state"] == "finished"
-    rows: dict[str, Mapping[str, Any]] = {row["trial"]: row for row in place.trials("c")}
-    assert len(rows) == 6 and {rows[trial]["val_loss"] for trial in before} == {*before.values()}
+def test_it_says_how_well_classes_are_told_and_repeats(place: Place) -> None:
+    result = place.run(*DATA, "--name", "c", *SEARCH).json
+    assert (result["state"], len(place.trials("c"))) == ("finished", 3)
     assert set(result["baselines"]) == {"majority", "naive_bayes", "logistic_regression"}
     assert result["best"]["bits_per_symbol"] is None
     assert result["best"]["val_loss"] < result["baselines"]["majority"]
@@ -80,18 +71,7 @@ def test_it_goes_on_as_it_would_have_and_says_how_well_classes_are_told(place: P
     assert "stride is no field" in refused.err.replace("'", "") and refused.code == 2
 
 
-MORE = (
-    *DATA,
-    "--unlabelled",
-    "more.txt",
-    "--minutes",
-    "60",
-    "--name",
-    "u",
-    *SEARCH,
-    "--trials",
-    "3",
-)
+MORE = (*DATA, "--unlabelled", "more.txt", "--minutes", "60", "--name", "u", *SEARCH)
 
 
 def test_what_unlabelled_sequences_teach_comes_first_and_outlives_a_kill(place: Place) -> None:
