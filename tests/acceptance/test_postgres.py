@@ -13,18 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.trial import RoundDone
 from tests import postgres
 from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
-from tests.conftest import TINY, write_text
+from tests.conftest import TINY, run_here, write_text
 from tests.fakes import ScriptedEngine
 from tests.postgres import Cluster, named, write_settings
 from tests.ray_cluster import family, title
@@ -164,6 +167,65 @@ def test_no_process_shows_a_password_and_no_file_has_one(team: Team) -> None:
     for file, content in found:
         for secret in (PASSWORD, postgres.PASSWORD):
             assert secret.encode() not in content, file
+
+
+@pytest.mark.parametrize("login", [{}, LOGIN | {"MLFLOW_TRACKING_PASSWORD": "not this one"}])
+def test_a_client_without_a_password_gets_one_clear_line(
+    team: Team, login: dict[str, Any], tmp_path: Path
+) -> None:
+    done = run_here("sweeps", cwd=tmp_path, MLFLOW_TRACKING_URI=team.address, **login)
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
+    assert line.startswith(f"lstm-sweep: store {team.address} (by MLFLOW_TRACKING_URI): it wants")
+    assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
+    assert "not this one" not in line
+
+
+def test_a_password_in_an_address_lets_in_and_is_not_shown(team: Team, tmp_path: Path) -> None:
+    within = team.address.replace("://", f"://admin:{PASSWORD.replace(' ', '%20')}@")
+    listed = run_here("ui", "--json", cwd=tmp_path, MLFLOW_TRACKING_URI=within)
+    assert listed.json["address"] == team.address
+
+
+@pytest.fixture(scope="module")
+def user(team: Team) -> dict[str, Any]:
+    """What a user who is no admin has in the environment."""
+    from mlflow.server.auth.client import AuthServiceClient
+
+    name, password = "ada", "a password of hers"
+    with mock.patch.dict(os.environ, LOGIN):
+        AuthServiceClient(team.address).create_user(name, password)
+    login = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+    return login | {"MLFLOW_TRACKING_URI": team.address}
+
+
+def test_a_user_sees_all_runs_and_writes_them_once_allowed_to(
+    team: Team, user: dict[str, Any], corpus: Corpus, data: Path
+) -> None:
+    from mlflow.server.auth.client import AuthServiceClient
+
+    def sweep(name: str) -> SweepState:
+        store = MlflowStore(Settings(team.address, None, "team", "test"))
+        spec = tiny_spec(data=str(data), trials=2, **PLAIN)
+        return sweep_of(store, corpus, ScriptedEngine(LOSSES), spec, name=name).run()
+
+    with mock.patch.dict(os.environ, LOGIN):
+        sweep("admins")
+    with mock.patch.dict(os.environ, user):
+        store = MlflowStore(Settings(team.address, None, "team", "test"))
+        assert [record.outcome for record in reader.trials(store, "admins")] == [
+            "complete", "complete",
+        ]  # fmt: skip
+        with pytest.raises(StoreError, match=r"(?i)permission") as refused:
+            sweep("users")
+        assert len(str(refused.value).splitlines()) == 1
+        assert len(reader.sweeps(store)) == 1
+    with mock.patch.dict(os.environ, LOGIN):
+        admin = AuthServiceClient(team.address)
+        admin.grant_user_permission("ada", "experiment", "*", "EDIT")
+    with mock.patch.dict(os.environ, user):
+        assert sweep("users").counts == {"complete": 2}
+        assert len(reader.sweeps(store)) == 2
 
 
 def as_told(program: str, cluster: Cluster, files: Path, backup: Path) -> None:
