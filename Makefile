@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+# Most modules of libraries are never imported: the others are compiled when they are
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -c constraints.txt
 # Modules are compiled once, and not by each process of a test
 export PYTHONDONTWRITEBYTECODE :=
 

@@ -162,16 +162,3 @@ def test_a_registered_model_answers_what_the_commands_print(
     for one in detected["findings"]:
         chance = pytest.approx(one["probability"], rel=1e-3)
         assert 2.718281828459045 ** -surprise[one["place"] - 1] == chance
-
-
-def test_another_export_of_it_is_no_further_version(folder: Path, exported: Done) -> None:
-    done = run_here(
-        "export", "words-1/0", "--to", "again", "--register", "words", "--json", cwd=folder
-    )
-    assert done.code == 0, done.err
-    version = done.json["model_version"]
-    assert re.fullmatch("m-[0-9a-f]{32}", version.pop("model_id"))
-    assert version == {
-        "name": "words", "version": 1, "uri": "models:/words@champion", "champion": True,
-        "why": "it was the champion",
-    }  # fmt: skip
