@@ -3,8 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Most modules of libraries are never imported: the others are compiled when they are
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 # Modules are compiled once, and not by each process of a test
 export PYTHONDONTWRITEBYTECODE :=
 

@@ -483,7 +483,7 @@ def _left_out(read: Read) -> Iterator[str]:
     for kind, what in (("unlabelled", "without a label"), ("empty", "without symbols")):
         if count := getattr(read, kind):
             place = read.places[kind]
-            yield f"{_sequences(count)} {what} left out, the first is {place}"
+            yield f"left out: {_sequences(count)} {what}, the first is {place}"
 
 
 def _alike(
