@@ -245,6 +245,36 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     assert set(engine.demands) == {0, 1}
 
 
+class Stopped(Shared):
+    """Such a slot, whose trials may have no checkpoint; counts the trials that are stopped."""
+
+    def __init__(self, first: int, last: int, *, saved: bool) -> None:
+        super().__init__(first, last)
+        self._saved = saved
+        self.stops = 0
+
+    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
+        """Say whether a checkpoint was written."""
+        return [
+            (slot, replace(event, saved=self._saved) if isinstance(event, RoundDone) else event)
+            for slot, event in super().wait(timeout_s)
+        ]
+
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
+        """Count."""
+        self.stops += 1
+        super().stop(slot, ended)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_trial_without_a_checkpoint_keeps_its_slot(
+    data: Path, corpus: Corpus, saved: bool
+) -> None:
+    engine = Stopped(4, 8, saved=saved)
+    state = four_trials(MemoryStore(), corpus, data, engine=engine).run()
+    assert (state.counts, engine.stops) == ({"complete": 4}, int(saved))
+
+
 def test_time_without_a_slot_is_not_taken_from_its_minutes(data: Path, corpus: Corpus) -> None:
     store, now = MemoryStore(), [0.0]
 

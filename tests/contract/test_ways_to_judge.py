@@ -22,8 +22,8 @@ from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.log_lines import LineFormat
 from lstm_sweep.models.network.evaluation import judge
 from lstm_sweep.models.normality import Calibration, Normality, sessions_of
+from lstm_sweep.search.actions import export as exporting
 from lstm_sweep.search.actions.export import Exported
-from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.cli import main
 from tests.service_app import Place, use_scripted_engines
 
@@ -102,9 +102,9 @@ def test_a_session_has_one_verdict_however_it_is_judged(
     home, file = str(tmp_path / "best"), tmp_path / "new.log"
     file.write_text(text)
 
-    def exported(reference: str, to: str, format: str, **more: Any) -> Exported:
+    def exported(store: object, records: object, to: Path, format: str, **more: Any) -> Exported:
         shutil.copytree(home, to)
-        about = {"bundle": to, "format": format, "trial": "s/3", "test_loss": 1.75}
+        about = {"bundle": str(to), "format": format, "trial": "s/3", "test_loss": 1.75}
         return Exported.from_dict(about | {"parity": {}, "lines": (), "model_version": None})
 
     def abnormal(rows: Any) -> dict[str, tuple[float, str, str]]:
@@ -143,7 +143,7 @@ def test_a_session_has_one_verdict_however_it_is_judged(
     use_scripted_engines(monkeypatch)
     service = Place.in_folder(Path.cwd())
     service.launch(data)
-    monkeypatch.setattr(Local, "export", staticmethod(exported))
+    monkeypatch.setattr(exporting, "write_bundle", exported)
     with service.served() as address:
         assert batch("s", str(file), "--server", address) == expected
     asked = {"lines": text.splitlines(), "false_alarms": float(RATE)}

@@ -253,6 +253,12 @@ def test_a_folder_goes_as_a_tar_file_whose_id_is_that_of_sha256sum(folder: Path)
     assert name == f"corpus:{hashlib.sha256(b'logs/' + bytes([10]) + listed).hexdigest()[:32]}"
 
 
+def test_data_that_the_service_has_are_not_sent_again(folder: Path) -> None:
+    service = Fake(has_it=True)
+    send_data(service, str(folder))
+    assert service.sent == [] and service.announced[0]["bytes"] == 1200
+
+
 def test_a_connection_that_breaks_has_all_sent_again_a_few_times(folder: Path) -> None:
     file = folder / "a" / "a.txt"
     service = Fake(TRIES - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -356,6 +357,22 @@ def test_the_best_rate_lies_between_the_neighbours_of_the_best_step(
     assert between_steps(steps, 0.01, UNIGRAM) == expected
 
 
+@pytest.mark.parametrize(
+    ("dimension", "expected"),
+    [
+        (DECADES, True),
+        (Listed("learning_rate", (0.001, 0.01)), False),
+        (Listed("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1)), False),
+        (Range("learning_rate", 1e-4, 1.0), True),
+        (Range("learning_rate", 0.01, 0.11, step=0.05), False),
+    ],
+)
+def test_rates_between_those_listed_are_tried_of_ranges_and_of_decades(
+    dimension: Dimension, expected: bool
+) -> None:
+    assert refinable(Space({"learning_rate": dimension})) is expected
+
+
 def test_decades_become_a_range_that_holds_the_best_rates_of_all_sizes() -> None:
     rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)  # 0.01, for 32 units
     kept = rate.narrowed["learning_rate"]
@@ -405,6 +422,7 @@ def test_the_search_never_leaves_the_space_and_keeps_a_best_rate(
     high = values[-1] if values else getattr(dimension, "high", math.nan)
     drawn = float(kept.value_at(share))
     assert low * (1 - 1e-9) <= drawn <= high * (1 + 1e-9)
-    assert refinable(Space({"learning_rate": dimension})) or drawn in dimension
+    by_tens = len(values) > 2 and all(9 < high / low < 11 for low, high in pairwise(values))
+    assert not values or by_tens or drawn in dimension
     suited = as_lstm_config(rate.suited(NETWORK_OF_32.evolve(learning_rate=rate.rate)))
     assert suited.learning_rate in kept and rate.suits(suited)
