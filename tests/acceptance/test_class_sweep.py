@@ -13,7 +13,7 @@ import pytest
 from lstm_sweep.search.store import registry
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import MlflowStore
-from tests.cases import Place
+from tests.cases import Place, Swept
 from tests.conftest import wait_until
 
 LENGTHS, WORDS = (3, 12), {"fast": "abc", "slow": "bcd", "lost": "cde"}
@@ -48,8 +48,16 @@ def place(workplace: Callable[[str], Path]) -> Place:
     return Place(folder)
 
 
-def test_it_says_how_well_classes_are_told_and_repeats(place: Place) -> None:
-    result = place.run(*DATA, "--name", "c", *SEARCH).json
+@pytest.fixture(scope="module")
+def swept(place: Place) -> Swept:
+    """Sweep `c`."""
+    done = place.run(*DATA, "--name", "c", *SEARCH)
+    assert done.code == 0, done.err
+    return Swept(place, done)
+
+
+def test_it_says_how_well_classes_are_told_and_repeats(place: Place, swept: Swept) -> None:
+    result = swept.done.json
     assert (result["state"], len(place.trials("c"))) == ("finished", 3)
     assert set(result["baselines"]) == {"majority", "naive_bayes", "logistic_regression"}
     assert result["best"]["bits_per_symbol"] is None
@@ -95,6 +103,7 @@ def test_what_unlabelled_sequences_teach_comes_first_and_outlives_a_kill(place: 
     assert (again["verdict"], again["max_difference"]) == ("identical", 0)
 
 
+@pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize(
     "given, told",
     [
@@ -114,6 +123,7 @@ def test_a_network_that_trials_cannot_begin_with_is_refused(
     assert refused.code == 2 and told in refused.err and refused.err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("swept")
 def test_another_sweep_begins_with_the_best_of_the_first(place: Place) -> None:
     told = place.read(*DATA, *SEARCH[:-1], "--dry-run")
     assert "prior: begins with the best config of an earlier sweep on these data (c/" in told.out

@@ -119,6 +119,11 @@ def test_the_server_keeps_the_files_and_the_sweep_none(swept: Swept, team: Team)
     assert {path.name for path in swept.place.folder.iterdir()} == {"words.txt"}
 
 
+def test_a_network_is_exported_through_the_server(swept: Swept, tmp_path: Path) -> None:
+    done = swept.place.run("export", "first", "--to", tmp_path / "best", "--json")
+    assert (done.code, done.json["parity"]["windows"]) == (0, 100), done.err
+
+
 def test_its_runs_are_read_from_the_database_too_but_not_written(
     swept: Swept, team: Team, cluster: Cluster
 ) -> None:

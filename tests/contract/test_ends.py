@@ -101,6 +101,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_readme_of_a_bundle_says_where_the_end_comes(place: Path) -> None:
+    text = (place / "best" / "README.md").read_text(encoding="utf-8")
+    assert "code 2, `<end>`, comes after the last symbol of a session" in text
+
+
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     assert main([*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)

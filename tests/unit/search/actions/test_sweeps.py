@@ -134,6 +134,18 @@ def test_a_sweep_that_was_broken_off_and_put_in_order_counts_trials_that_have_en
     assert listed(store) == 2.5
 
 
+def test_a_sweep_whose_driver_died_says_so_and_how_it_goes_on(
+    store: Store, sweep: Callable[..., Sweep]
+) -> None:
+    def die(message: RoundDone) -> None:
+        raise Died
+
+    died(sweep(watch=die))
+    report = local(store).status("s")
+    assert (report.state, report.why) == ("broken off", "the program that drove the sweep died")
+    assert "lstm-sweep resume s" in local(store).stop("s").advice
+
+
 COMPARED = {0: [2.5, 2.0], 1: [2.4, 2.25], 2: [2.4]}
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -302,6 +303,18 @@ def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_password_is_not_printed(own_path: None) -> None:
     command = models.serve_command(OTHER, settings("http://u:secret@host:5000", "as given"))
     assert "secret" not in command and "host:5000" in command
+
+
+def test_a_model_is_served_by_a_command_that_a_shell_takes_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = Path(sys.executable).parent
+    monkeypatch.setattr(shutil, "which", lambda program: str(own / program))
+    command = models.serve_command(BEST, settings("sqlite:////home/a b/mlflow.db"))
+    assert shlex.split(command) == [
+        "MLFLOW_TRACKING_URI=sqlite:////home/a b/mlflow.db", "mlflow", "models", "serve", "-m",
+        "models:/my model@champion", "--env-manager", "local", "--port", "5001",
+    ]  # fmt: skip
 
 
 def test_programs_of_an_environment_that_is_not_activated_are_put_on_the_path(

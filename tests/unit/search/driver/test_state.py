@@ -327,6 +327,12 @@ def test_an_attempt_that_a_driver_left_unfinished_belongs_to_its_trial() -> None
         assert shares(spent) == {share: 25.0, "idle": 75.0}
 
 
+def test_shares_of_the_time_are_told_in_per_cent_without_those_that_are_none() -> None:
+    spent = TimeSpent(slot_seconds=50.0, best=20.0, failures=10.0, idle=20.0, scoring=3.0)
+    assert str(spent) == "40 % the best trial, 20 % failures, 40 % idle (of all, 6 % scoring)"
+    assert str(TimeSpent()) == ""
+
+
 ENDLESS = json.dumps(dict.fromkeys(TimeSpent().to_dict(), 1e308))
 
 

@@ -23,9 +23,11 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import (
     NO_RESULT,
     Costs,
+    EarlierBest,
     SearchProblem,
     Trials,
     all_trials,
+    described,
     out_of_time,
 )
 from lstm_sweep.search.values.spec import ALGORITHMS, Plan
@@ -126,6 +128,12 @@ def test_they_come_before_the_usual_openings_with_rates_that_suit() -> None:
     assert 0.001 < second.learning_rate < 0.02
     usually = searched(policy_of(Plan(trials=20), slots=1))
     assert others[:4] == usually[:4]
+
+
+def test_they_are_named_in_a_line() -> None:
+    assert described([EarlierBest("b/9", TOO_HIGH), EarlierBest("a/4", SUITED)]) == [
+        "prior: begins with the best configs of 2 earlier sweeps on these data (b/9, a/4)"
+    ]
 
 
 def test_what_is_not_admitted_or_lies_outside_of_the_space_is_left_out() -> None:
