@@ -18,7 +18,6 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.data.sessions import NUMBERED
 from lstm_sweep.models.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -192,11 +191,9 @@ def highest_p(rate: float, sessions: int, name: str = "") -> float:
     P-values are whole numbers of 1 / (n + 1). Of those in the step that the rate is in, its share
     of the step is used, which a hash of the name draws: so the rate is used up, not rounded down,
     and the same session has the same verdict wherever it is judged (smoothed p-values, Vovk et al.,
-    2005): of one that has but a number, the number is its name, since a stream has no file. Without
-    a name it is as high as that of any.
+    2005). Without a name it is as high as that of any.
     """
-    own = name.rpartition(NUMBERED)[2].encode(errors="replace")
-    drawn = int.from_bytes(blake2b(own, digest_size=6).digest())
+    drawn = int.from_bytes(blake2b(name.encode(errors="replace"), digest_size=6).digest())
     return rate * ROUNDED + (drawn / (1 << 48) if name else 1.0) / (sessions + 1)
 
 

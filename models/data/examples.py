@@ -96,7 +96,8 @@ class Read:
     empty: int = 0
     places: dict[str, str] = field(default_factory=dict)
     groups: bool = False
-    ungrouped: int = 0
+    #: which rows have no group, if others have one
+    ungrouped: array[int] = field(default_factory=lambda: array("B"))
     #: whether the order of classes is given
     numbered: bool = False
     words: Words | None = None
@@ -123,6 +124,10 @@ class Read:
         if self.waiting:
             self.sequences.append(np.concatenate(self.waiting))
             self.waiting.clear()
+
+    def of_groups(self, *arrays: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+        """What arrays have of the rows that have a group."""
+        return [one[np.array(self.ungrouped) == 0] for one in arrays]
 
     def class_of(self, label: str) -> int:
         number = self.classes.setdefault(label, len(self.classes))
@@ -198,12 +203,14 @@ def of_texts(source: Source) -> Read:
         read.rows.append(number)
         read.contents.append(_hash(row.text))
         if read.groups:
-            read.ungrouped += row.group is None
+            read.ungrouped.append(row.group is None)
             read.units.append(_hash(row.text if row.group is None else row.group))
     read.flush()
     read.check()
-    alone = f"{read.ungrouped:,} rows without a group stay with equal texts" * bool(read.ungrouped)
-    read.about = "; ".join(filter(None, [read.about, str(noted), alone]))
+    if alone := sum(read.ungrouped):
+        said = f"rows without a group: {alone:,}, equal ones of which stay together"
+        read.about = "; ".join(filter(None, [read.about, said]))
+    read.about = "; ".join(filter(None, [read.about, str(noted)]))
     return read
 
 
@@ -264,7 +271,7 @@ def class_folders(path: Path) -> ClassFolders | None:
         classes = {one.name: _files(one) for one in _folders(folder) if not _is_unlabelled(one)}
         if len(classes) < 2 or not all(classes.values()):
             return None
-        if split is None and 2 * sum(len(files) > 1 for files in classes.values()) <= len(classes):
+        if split is None and 2 * sum(len(files) > 1 for files in classes.values()) < len(classes):
             return None  # a file may be a class, of lines
         found[split] = classes
     return found

@@ -531,8 +531,8 @@ def drawn_splits(source: Source, read: Read) -> NDArray[np.int8]:
         said = "splits drawn"
     by = ", a group in one split" if read.groups else ""
     read.about += f"; {said}" + (f" by class with seed {source.seed}{by}" if drawn else "")
-    if read.groups and given != [-1] and (several := shared(units, splits)):
-        read.about += f"; {several:,} groups are in several splits"
+    if read.groups and given != [-1] and (several := shared(*read.of_groups(units, splits))):
+        read.about += f"; groups in several splits: {several:,}"
     return splits
 
 

@@ -61,6 +61,11 @@ class Sessions:
             return short_name(self.lines.session()(head) or "")
         return name_in_file(self.files, self.of_file, session, several=self.several)
 
+    def drawn_by(self, session: int) -> str:
+        """The name that its verdict may hang on: of one file as of a stream, which has no file."""
+        name = self.name(session)
+        return number_of(name) if self.numbered else name
+
     @property
     def numbered(self) -> bool:
         """Whether the number of a session says which it is: all are in one file, without names."""
@@ -87,6 +92,11 @@ class Sessions:
         unmatched = int((self.split.codes == UNKNOWN).sum())
         said = [f"{unmatched:,} records match no template"] if unmatched else []
         return "; ".join([*said, *filter(None, [str(self.log.counts), str(self.log.noted)])])
+
+
+def number_of(name: str) -> str:
+    """The number of a session that is named by its file and that; another name as it is."""
+    return name.rpartition(NUMBERED)[2]
 
 
 def name_in_file(

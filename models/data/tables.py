@@ -295,7 +295,10 @@ def lines_of(path: Path, noted: Noted) -> Iterator[str]:
 def _of_json(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
     index: list[str | None] | None = None
     objects = _objects(path, noted)
-    ahead = [*itertools.islice(objects, LOOKED_AT)]
+    ahead = [*itertools.islice(objects, 1)]
+    given = {columns.label, columns.text, columns.group} - {None}
+    if any(isinstance(one, dict) and not given <= one.keys() for _, one in ahead):
+        ahead += itertools.islice(objects, LOOKED_AT)  # the first row lacks some
     for number, content in itertools.chain(ahead, objects):
         if not isinstance(content, dict):
             raise InputError(
@@ -303,8 +306,7 @@ def _of_json(path: Path, columns: Columns, noted: Noted) -> Iterator[Row]:
             )
         if index is None:
             some = {key for _, one in ahead if isinstance(one, dict) for key in one}
-            given = {columns.label, columns.text, columns.group} & some - {*content}
-            names = [*content, *sorted(map(str, given))]  # what the first row lacks
+            names = [*content, *sorted(map(str, given & some - {*content}))]
             index = [None if one is None else names[one]
                      for one in columns.found(str(path), names)]  # fmt: skip
         values = [None if one is None else content.get(one) for one in index]

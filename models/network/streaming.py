@@ -21,6 +21,7 @@ from lstm_sweep.models.cpu.program_types import Codes, Float32s
 from lstm_sweep.models.data.alphabet import END, PREDICTED, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.log_lines import LONGEST_REMEMBERED, REMEMBERED, Records, short_name
+from lstm_sweep.models.data.sessions import number_of
 from lstm_sweep.models.data.source import TooLongError
 from lstm_sweep.models.data.templates import Matcher
 from lstm_sweep.models.normality import (
@@ -277,7 +278,7 @@ class OpenSessions:
         return np.array([[known.get(name, 0.0) for name in SCORES]])
 
     def _highest(self, name: str = "") -> float:
-        return highest_p(self._rate, len(self._calibration), name)
+        return highest_p(self._rate, len(self._calibration), number_of(name))
 
     def _p(self, scores: Floats, *, whole: bool) -> tuple[Floats, list[str]]:
         return self._calibration.judge(scores, whole=whole)

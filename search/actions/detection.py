@@ -452,8 +452,8 @@ def _verdicts(
     whole, split = sessions.ends, sessions.split
     scores = calibration.normal.scores(split, surprise, ends=whole)
     p, by = calibration.judge(scores, whole=whole)
-    calibrating = len(calibration)
-    odd = np.flatnonzero(alarms.raised(p, calibrating, sessions.name))
+    calibrating, name = len(calibration), sessions.drawn_by
+    odd = np.flatnonzero(alarms.raised(p, calibrating, name))
     odd = odd[np.argsort(p[odd], kind="stable")][:MOST_LISTED]
     numbers: list[int] = odd.tolist()
     ends = split.starts + split.session_lengths
@@ -476,8 +476,7 @@ def _verdicts(
         promised,
         abnormal=tuple(abnormal),
         rules={
-            rule: int(alarms.raised(own, calibrating, sessions.name).sum())
-            for rule, own in by_rule.items()
+            rule: int(alarms.raised(own, calibrating, name).sum()) for rule, own in by_rule.items()
         },
         drift=drift(p, calibrating),
     )
@@ -489,7 +488,7 @@ def _verdicts(
     def quality(of: NDArray[np.int64]) -> dict[str, Quality]:
         abnormal = truth[of] == 1
         return {
-            rule: Quality.of(own[of], alarms.raised(own, calibrating, sessions.name)[of], abnormal)
+            rule: Quality.of(own[of], alarms.raised(own, calibrating, name)[of], abnormal)
             for rule, own in ({VERDICT: p} | by_rule).items()
         }
 

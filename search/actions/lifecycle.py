@@ -124,7 +124,7 @@ def launch(
             observer.said(f"the same launch with --name {name} goes on, and then begins {name}")
             return done
         if done.best is None:
-            observer.said(f"{first_name} has no network to begin with: trials of {name} begin anew")
+            observer.said(f"{first_name} ended without a network: trials of {name} begin at random")
         spec = second_of(replace(spec, name=name), first, learnt=done.best is not None)
     spec = with_network(here.settings, spec)
     kind = task_kind(spec)

@@ -253,7 +253,8 @@ class NotebookTable(Observer):
         console.print(state.name, Text(result(state)) if ended else running(state, SLOTS))
         if best := state.ranked[:LISTED]:
             console.print(trials_table(best, "the best that have ended"))
-        console.print(*self._lines, sep="\n", highlight=False)
+        for line in self._lines:
+            console.print(line, highlight=False, soft_wrap=True)
         shown = {"text/plain": text.getvalue()}
         if self._handle is None:
             self._handle = display(shown, raw=True, display_id=True)

@@ -318,7 +318,7 @@ class Loop:
                 self._conclude(progress, message)
 
     def _preempt(self, progress: Trial, done: RoundDone) -> None:
-        """Let a trial wait while the sweep has more slots than it may, once it has a checkpoint.
+        """Let a trial that has a checkpoint wait while the sweep has too many slots.
 
         One that runs code of the user has none, and keeps its slot.
         """

@@ -85,6 +85,7 @@ class Sweep:
         self._journal: Journal | None = None
         self._folder: Path | None = None
         self._policy: Policy | None = None
+        self._reported = False
         self._loop: Loop | None = None
         #: whether another driver has taken the sweep over, so that its runs are left alone
         self._lost = False
@@ -329,8 +330,9 @@ class Sweep:
             self._history.learn(closed=Stop(StopReason.FAILED, why))
 
     def _report(self) -> None:
-        if (policy := self._policy) is None:
+        if (policy := self._policy) is None or self._reported:
             return
+        self._reported = True
         with tried("the search is not reported", self._viewer.said):
             again = policy.confirmation
             found = {"confirmed": tuple(again.results()), "unconfirmed": again.omitted()}

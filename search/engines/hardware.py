@@ -7,7 +7,7 @@ import functools
 import os
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,8 +84,8 @@ def _ask(question: Callable[[Any], Answer]) -> Answer | None:
 
 
 CPU_INFO = Path("/proc/cpuinfo")
-#: the control groups of a container, within which these are its own
-GROUPS = Path("/sys/fs/cgroup")
+#: to which control groups this process belongs, and where they are
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def describe(gpu: str | None) -> Device:
@@ -116,18 +116,30 @@ def pins() -> bool:
 
 
 def cpu_limit() -> float | None:
-    """How many CPUs' time the container of this process may use; None if there is no limit.
+    """How many CPUs' time the control groups of this process may use; None if there is no limit.
 
     Such as `docker run --cpus 4` and Kubernetes set them (cgroups(7)), in either version.
     """
+    limits = []
+    with contextlib.suppress(OSError):
+        for line in OWN_GROUPS.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            for root in (GROUPS, GROUPS / "unified", GROUPS / controllers):
+                own = root / path.lstrip("/")
+                above = (folder for folder in own.parents if folder.is_relative_to(root))
+                limits += [limit for folder in (own, *above) for limit in _limits(folder)]
+    return min(limits, default=None)
+
+
+def _limits(group: Path) -> Iterator[float]:
     with contextlib.suppress(OSError, ValueError):  # "max" is no number
-        quota, period = (GROUPS / "cpu.max").read_text(encoding="utf-8").split()
-        return float(quota) / float(period)
+        quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
+        yield float(quota) / float(period)
     with contextlib.suppress(OSError):
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        quota, period = ((GROUPS / "cpu" / name).read_text(encoding="utf-8") for name in names)
-        return float(quota) / float(period) if float(quota) > 0 else None
-    return None
+        microseconds, of = (float((group / name).read_text(encoding="utf-8")) for name in names)
+        if microseconds > 0:
+            yield microseconds / of
 
 
 def all_cores() -> list[int]:

@@ -130,7 +130,7 @@ class SearchPhase:
             self._halving.put(one)
         if phase is Phase.CONFIRM:
             return
-        # what an accident was says nothing of a config, but that others may need less memory
+        # an accident says nothing of a config, unless memory ran out
         is_void = ended and ended.outcome.is_accident and ended.outcome is not Outcome.OUT_OF_MEMORY
         point = {} if is_void else self._observed.point(number) or self._point(one)
         pending = not (is_void or self._is_judged(one))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, resolved, shown, why_not
+from lstm_sweep.search.process.scoped import is_running, start_ticks
 
 
 def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
@@ -92,6 +96,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 #: at the beginning of each report, by which one is known
 REPORT_MARK = '<meta name="generator" content="lstm-sweep report">'
+#: the process that has made a scratch folder, and when that started, after the other parts of its
+#: name; of one whose start is unknown it cannot be told whether it runs
+OWNER = re.compile(r"([0-9]{1,9})-([1-9][0-9]{0,17})-")
 #: bytes at the beginning of a file by which a report is known
 HEAD = 500
 
@@ -115,10 +122,21 @@ def new_folder(given: str) -> Path:
 
 
 def scratch_beside(to: Path) -> Path:
-    """A new folder beside folder `to`, which others may read; the folders above are made."""
+    """A new folder beside folder `to`, which others may read; the folders above are made.
+
+    Those that programs have left here which were killed while they wrote the same folder are
+    removed.
+    """
+    kind, pid = f".{to.name}-lstm-sweep-{platform.node()}-", os.getpid()
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}-lstm-sweep-", dir=to.parent))
+        for left in to.parent.glob(f"{glob.escape(kind)}*"):
+            if (who := OWNER.match(left.name, len(kind))) and not is_running(
+                *map(int, who.groups())
+            ):
+                shutil.rmtree(left, ignore_errors=True)
+        prefix = f"{kind}{pid}-{start_ticks(pid)}-"
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=to.parent))
         scratch.chmod(0o755)
     except OSError as error:
         raise InputError(

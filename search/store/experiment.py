@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import sys
 import threading
 import warnings
@@ -71,6 +72,23 @@ def applied(settings: Settings) -> AbstractContextManager[None]:
         (logging.getLogger("mlflow").getChild("pyfunc"), "disabled", True),
     ]
     return _overrides.hold(values)
+
+
+def read_any_text(client: Any) -> None:
+    """Let a client of an SQLite file read texts that are no UTF-8, their bytes escaped.
+
+    One such text would otherwise make the whole file unreadable.
+    """
+    from sqlalchemy import event
+
+    engine = client._tracking_client.store.engine
+    if not event.contains(engine, "connect", _escape_bytes):
+        event.listen(engine, "connect", _escape_bytes)
+        engine.dispose()  # connections that are already open
+
+
+def _escape_bytes(connection: sqlite3.Connection, record: object) -> None:
+    connection.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
 
 
 # --- places of files ------------------------------------------------------------------------------

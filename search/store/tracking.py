@@ -35,6 +35,7 @@ from lstm_sweep.search.store.experiment import (
     Experiment,
     applied,
     load_mlflow,
+    read_any_text,
 )
 from lstm_sweep.search.store.faults import StoreError, reason, refused, reported
 from lstm_sweep.search.store.settings import Settings
@@ -322,6 +323,8 @@ class MlflowStore(Store):
                 if file:
                     _choose_journal(file)
                 self.client = mlflow.MlflowClient(uri, uri)
+                if file:
+                    read_any_text(self.client)
                 self.experiment = Experiment(self.client, settings)
         except InputError as error:
             raise InputError(f"store {settings}: {error}") from None

@@ -100,9 +100,8 @@ class Outcome(StrEnum):
     def is_accident(self) -> bool:
         """Whether it has failed for want of something in the machine or the program.
 
-        Such a failure says nothing of how good a config is, nor its learning rate: a search takes
-        it as if the trial had not been, but keeps away from what has run out of memory. `diverged`
-        is the one failure that is a finding.
+        Such a failure says nothing of a learning rate: a search takes it as if the trial had not
+        been, but for what has run out of memory, which counts as bad. `diverged` is a finding.
         """
         return not self.ranks and self is not Outcome.DIVERGED
 

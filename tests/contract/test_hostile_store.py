@@ -356,3 +356,20 @@ def test_a_stored_config_that_no_search_of_its_sweep_can_propose_is_not_built(
     record = reader.find_trial(stored.store, "good/1")
     with pytest.raises(InputError, match=r"a network of 16x16384 has .* parameters: expected"):
         CorpusTask.of_trial(record, record.config, None, DEVICE)
+
+
+@pytest.mark.parametrize("tag", ["sweep.name", "sweep.reason", "mlflow.note.content"])
+def test_bytes_that_are_no_text_are_one_runs_own(stored: Stored, tag: str) -> None:
+    bad = stored.copy(stored.sweep_id, tag, "x")
+    stored.say(
+        "UPDATE tags SET value = CAST(x'61ff' AS TEXT) WHERE run_uuid = ? AND key = ?", bad, tag
+    )
+    if tag != "sweep.name":
+        stored.write(bad, "sweep.name", "other")
+    done = stored.run("sweeps", "--all", "--json")
+    assert done.code == 0, done.err
+    assert "good" in {row["sweep"] for row in done.json}
+    assert (bad in done.err) == (tag == "sweep.name"), done.err
+    assert stored.store.tags(bad)[tag] == "a\\xff"
+    assert stored.run("trials", "good", "--json").code == 0
+    stored.say("DELETE FROM tags WHERE run_uuid = ?", bad)

@@ -17,12 +17,13 @@ from lstm_sweep.models.conformal import (
     Floats,
     Promise,
     discoveries,
+    highest_p,
     p_values,
 )
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.log_lines import short_name
-from lstm_sweep.models.data.sessions import labels_of
+from lstm_sweep.models.data.sessions import labels_of, read_sessions
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import (
     LONGEST,
@@ -108,9 +109,23 @@ def test_names_draw_the_share_of_a_step_that_uses_the_rate_up(sessions: int) -> 
     again = alarms.raised(many[::-1], sessions, lambda one: f"blk_{(len(many) - 1 - one) // 5}")
     assert (again[::-1] == found).all()
     assert not alarms.raised(ranks[5:], sessions, str).any()
-    piped = [alarms.raised(many, sessions, (file + ", session {}").format)
-             for file in ("app.txt", "stdin")]  # fmt: skip
-    assert (piped[0] == piped[1]).all() and 0 < piped[0].sum() < len(many)
+
+
+def test_verdicts_of_files_hang_on_their_names_and_of_one_file_on_numbers(tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        (tmp_path / "many" / f"{number}.txt").write_text("1 2\n3 4\n")
+    for name in ("one.txt", "other.txt"):
+        (tmp_path / name).write_text("1 2\n3 4\n" * 40)
+    alphabet = Alphabet((1, 2, 3, 4), ends=True)
+    many, one, other = (
+        [found.drawn_by(session) for session in range(len(found))]
+        for found in (read_sessions(str(tmp_path / name), alphabet, ends=True)
+                      for name in ("many", "one.txt", "other.txt"))
+    )  # fmt: skip
+    assert len({*many}) == 80 and one == other == [str(number) for number in range(1, 81)]
+    drawn = [highest_p(0.05, 99, name) for name in many]
+    assert 0.4 < np.mean([(one - 0.05) * 100 for one in drawn]) < 0.6
 
 
 def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:

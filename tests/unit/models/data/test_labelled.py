@@ -168,10 +168,28 @@ def test_rows_without_a_group_stay_with_equal_texts(name: str, tmp_path: Path) -
     source = Source(data=str(write(tmp_path, {name: "\n".join(lines)}) / name), label="label",
                     text="text", group="by", symbols="chars")  # fmt: skip
     corpus = load_labelled(source)
-    assert "; 41 rows without a group stay with equal texts" in corpus.decided
+    assert "; rows without a group: 41, equal ones of which stay together" in corpus.decided
     found = [{*texts_of(corpus, split)} for split in corpus.splits().values()]
     alone = [ROWS[n] for n in range(0, 60, 3)]
     assert {sum(row in split for split in found) for row in alone} == {1}
+
+
+def test_only_groups_are_said_to_be_in_several_splits(tmp_path: Path) -> None:
+    rows = {
+        "train": [*ROWS, ("pos", "of none"), *ROWS[:3]],
+        "test": [("pos", "of none"), *ROWS[3:6]],
+    }
+    for overlap, said in ((False, False), (True, True)):
+        for split, its in rows.items():
+            by = [f"{split * (not overlap)}{n % 7}" if text != "of none" else ""
+                  for n, (_, text) in enumerate(its)]  # fmt: skip
+            lines = [
+                "label\ttext\tby",
+                *map("\t".join, ((*row, one) for row, one in zip(its, by, strict=True))),
+            ]
+            write(tmp_path, {f"{split}.tsv": "\n".join(lines)})
+        source = Source(data=str(tmp_path), label="label", text="text", group="by", symbols="chars")
+        assert ("groups in several splits: 4" in load_labelled(source).decided) == said
 
 
 def test_a_column_called_text_may_have_the_labels(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_sweep_says_that_the_one_ahead_taught_it_nothing(
     monkeypatch.setattr(lifecycle, "with_network", mock.Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         launch(local, spec, observer)
-    assert "s-unlabelled has no network to begin with: trials of s begin anew" in str(
+    assert "s-unlabelled ended without a network: trials of s begin at random" in str(
         observer.said.call_args
     )
 

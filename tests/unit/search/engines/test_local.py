@@ -271,21 +271,37 @@ def test_a_gpu_is_called_by_the_name_of_its_card(
 
 
 @pytest.mark.parametrize(
-    "files, limit",
+    "own, files, limit",
     [
-        ({"cpu.max": "400000 100000\n"}, 4.0),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "50000 100000"}, 0.5),
-        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.5),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({}, None),
+        ("0::/\n", {"cpu.max": "400000 100000\n"}, 4.0),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b\n", {"a/b/cpu.max": "50000 100000", "a/cpu.max": "150000 100000"}, 0.5),
+        ("0::/host/path\n", {"cpu.max": "300000 100000"}, 3.0),
+        ("1:name=systemd:/\n0::/a\n", {"unified/a/cpu.max": "200000 100000"}, 2.0),
+        (
+            "3:cpu,cpuacct:/docker/1\n0::/\n",
+            {
+                "cpu,cpuacct/cpu.cfs_quota_us": "250000\n",
+                "cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            },
+            2.5,
+        ),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ("", {}, None),
     ],
-)
-def test_the_time_of_a_container_limits_how_many_cores_are_used_and_pins_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], limit: float | None
+)  # fmt: skip
+def test_the_time_of_control_groups_limits_how_many_cores_are_used_and_pins_none(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: str,
+    files: dict[str, str],
+    limit: float | None,
 ) -> None:
+    monkeypatch.setattr(hardware, "OWN_GROUPS", tmp_path / "own")
     monkeypatch.setattr(hardware, "GROUPS", tmp_path / "groups")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5, 2, 3, 4})
+    (tmp_path / "own").write_text(own, encoding="utf-8")
     for name, text in files.items():
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(text, encoding="utf-8")

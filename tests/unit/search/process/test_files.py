@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 import shutil
 import sqlite3
 import time
@@ -16,6 +17,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.process import workdir
 from lstm_sweep.search.process.files import (
     NO_SPACE,
+    OWNER,
     REPORT_MARK,
     become,
     locked,
@@ -41,6 +43,19 @@ def test_a_folder_is_new_or_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (scratch.parent, scratch.stat().st_mode & 0o777) == (tmp_path / "deep", 0o755)
     with pytest.raises(InputError, match="expected a folder to write to"):
         scratch_beside(tmp_path / "file" / "to")
+
+
+def test_what_a_killed_program_has_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    mine = scratch_beside(tmp_path / "to[1]")
+    owner = OWNER.match(mine.name, len(f".to[1]-lstm-sweep-{platform.node()}-"))
+    assert owner is not None
+    pid, started = owner.groups()
+    ended = mine.with_name(mine.name.replace(f"-{pid}-{started}-", f"-{pid}-{int(started) + 1}-"))
+    elsewhere = mine.with_name(ended.name.replace(platform.node(), "other-host"))
+    for left in (ended, elsewhere):
+        (left / "bundle").mkdir(parents=True)
+    second = scratch_beside(tmp_path / "to[1]")
+    assert set(tmp_path.iterdir()) == {mine, elsewhere, second}
 
 
 def test_an_empty_folder_gets_what_was_made_and_stays(tmp_path: Path) -> None:
