@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +126,7 @@ class Read:
             self.sequences.append(np.concatenate(self.waiting))
             self.waiting.clear()
 
-    def of_groups(self, *arrays: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    def of_groups(self, *arrays: NDArray[Any]) -> list[NDArray[Any]]:
         """What arrays have of the rows that have a group."""
         return [one[np.array(self.ungrouped) == 0] for one in arrays]
 
