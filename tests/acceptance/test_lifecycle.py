@@ -122,7 +122,7 @@ def test_a_sweep_is_followed_until_it_has_ended(
     done = run_here("status", "s", "--follow", cwd=folder)
     assert done.code == 0
     first, last = done.out.splitlines()
-    assert first.startswith("sweep s: running; 2 complete; best s/1 2.8000; about ")
+    assert first == "sweep s: running; 2 complete; best s/1 2.8000"
     assert last == "sweep s: finished; 2 complete; best s/1 2.8000 (all 2 trials are done)"
 
 

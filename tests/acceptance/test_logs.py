@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from lstm_sweep.models.data.service_log import service_log
 from tests.cases import Place
 from tests.conftest import wait_until
@@ -34,6 +36,7 @@ def commands() -> dict[str, list[str]]:
     return dict(zip(names, calls, strict=True))
 
 
+@pytest.mark.full
 def test_a_raw_log_leads_to_alarms_by_the_commands_of_the_page(
     workplace: Callable[[str], Path],
 ) -> None:
