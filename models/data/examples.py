@@ -262,6 +262,13 @@ def _symbols(source: Source, texts: list[str]) -> tuple[str, str]:
     return symbols, f"--symbols auto, {why}: a symbol is {A_SYMBOL[symbols]}"
 
 
+def likely_class_folders(path: Path) -> ClassFolders | None:
+    """As `class_folders` of what nobody has called classes; None if a file may be one, of lines."""
+    found = class_folders(path) or {}
+    alone = [len(files) < 2 for files in found.get(None, {}).values()]
+    return None if 2 * sum(alone) > len(alone) else found or None
+
+
 def class_folders(path: Path) -> ClassFolders | None:
     """Files of each class, in folders of splits or without; None if folders are no classes."""
     splits: dict[int | None, Path] = {
@@ -272,8 +279,6 @@ def class_folders(path: Path) -> ClassFolders | None:
         classes = {one.name: _files(one) for one in _folders(folder) if not _is_unlabelled(one)}
         if len(classes) < 2 or not all(classes.values()):
             return None
-        if split is None and 2 * sum(len(files) > 1 for files in classes.values()) < len(classes):
-            return None  # a file may be a class, of lines
         found[split] = classes
     return found
 
@@ -374,7 +379,7 @@ def rows_of_new(source: Source, path: Path, noted: Noted) -> Iterator[Row]:
     elif path.is_file() or any(True for _ in tables_in(path)):
         for table in [path] if path.is_file() else tables_in(path):
             yield from rows_of(table, columns, noted)
-    elif folders := class_folders(path):
+    elif folders := likely_class_folders(path):
         yield from (row for _, row in _rows_of_folders(folders, noted))
     else:
         files = all_files(path, empty=True)

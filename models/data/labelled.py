@@ -26,11 +26,11 @@ from lstm_sweep.models.data.examples import (
     TRAIN,
     VALIDATION,
     Read,
-    class_folders,
     columns_of,
     encoder,
     in_rows,
     label_list,
+    likely_class_folders,
     of_lines,
     of_sessions,
     of_texts,
@@ -144,7 +144,7 @@ def looks_labelled(source: Source) -> bool:
         return False
     if not path.is_dir():
         return columns_of(source, path).label is not None
-    return bool(class_folders(path)) or columns_of(source, path).label is not None
+    return bool(likely_class_folders(path)) or columns_of(source, path).label is not None
 
 
 def given_texts(

@@ -108,6 +108,7 @@ def test_folders_and_data_sets_of_hugging_face_are_found_without_options(tmp_pat
     (tmp_path / "d/arrow").mkdir()
     write(tmp_path, in_folders("plain/") | in_folders("e/train/") | in_folders("e/test/", ROWS[:9]))
     write(tmp_path, {"e/train/unsup/0.txt": "no class", "e/README.md": "about", "text/a": "b" * 9})
+    write(tmp_path, {"of lines/a/1": "a b", "of lines/b/1": "b a"})
     found = {
         "a.parquet": (("pos", "neg"), [48, 6, 6], "splits drawn by class"),
         "d": (("pos", "neg"), [53, 7, 60], "54 of 60 test sequences are in train, too"),
@@ -121,7 +122,8 @@ def test_folders_and_data_sets_of_hugging_face_are_found_without_options(tmp_pat
         assert corpus.alphabet.kind == "words" and "half of all texts have" in corpus.decided
         assert corpus.classes == classes and sum(sizes(corpus)) == sum(lengths), name
         assert sizes(corpus)[2] == lengths[2] and said in corpus.decided, corpus.decided
-    assert not looks_labelled(Source(data=str(tmp_path / "text")))
+    for name in ("text", "of lines"):
+        assert not looks_labelled(Source(data=str(tmp_path / name)))
 
 
 def test_rows_of_a_group_stay_in_one_split_and_equal_texts_do_if_they_are_the_group(
@@ -419,6 +421,10 @@ REFUSED: list[tuple[dict[str, str] | dict[str, bytes], dict[str, Any], str]] = [
      "d: names.tsv is of no split, as others are, expected train, validation or test in the names"),
     ({"d/test.tsv": TSV, "d/valid.tsv": TSV}, {}, "d: found no training split, expected one"),
     ({"d/a.md": "x"}, {}, "d: found no folder per class and no table, expected some: TSV, CSV"),
+    ({"d/a/1": "x y", "d/a/2": "y x", "d/b/1": "x", "d/c/1": "z"}, {"label": None},
+     "d: class 'a' has 2 sequences, expected at least 3, some for each split"),
+    ({"d/a/1": "x y", "d/b/1": "y x"}, {"label": None},
+     "d: class 'a' has 1 sequence, expected at least 3, some for each split"),
     ({"a.parquet": "x" * 99}, {}, "a.parquet: is no table of its kind"),
     ({"a": "1 2\n3 4\n", "by": "1 x\n1 y\n"}, {"labels": "by"},
      "by:2: session 1 has two labels, expected one"),
