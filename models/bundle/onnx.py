@@ -42,20 +42,12 @@ def write(model: Any, configs: Sequence[TrialConfig], alphabet: int, folder: Pat
         raise InputError(f"its weights have {size:,} bytes, an ONNX file at most {MOST_BYTES:,}")
     members = [one for one in model.layers if hasattr(one, "get_layer")] or [model]
     graphs = [
-        _Graph(_arrays(one, config), config, alphabet)
+        _Graph(_arrays(one, config), config, alphabet).whole()
         for one, config in zip(members, configs, strict=True)
     ]
+    onnx.save(_model(_averaged(graphs) if len(graphs) > 1 else graphs[0]), folder / WINDOWS)
     config = configs[0]
-    if isinstance(config, ClassConfig):
-        made = [
-            graph.of_sequences(one.pooling)
-            for graph, one in zip(graphs, configs, strict=True)
-            if isinstance(one, ClassConfig)
-        ]
-        onnx.save(_model(_averaged(made) if len(made) > 1 else made[0]), folder / WINDOWS)
-        return [WINDOWS]
-    onnx.save(_model(graphs[0].of_windows()), folder / WINDOWS)
-    if config.direction == "bi":
+    if isinstance(config, ClassConfig) or config.direction == "bi":
         return [WINDOWS]
     onnx.save(_model(_Graph(_arrays(model, config), config, alphabet).by_step()), folder / STEP)
     return [WINDOWS, STEP]
@@ -120,36 +112,26 @@ class _Graph:
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
-    def of_windows(self) -> Any:
-        """Windows `symbols`, `<int32>[batch, length]` -> `logits`, `[batch, alphabet]`."""
-        features = self._features()
-        layers = self._config.layers
+    def whole(self) -> Any:
+        """`symbols` of windows, `<int32>[batch, length]` -> `logits`, `[batch, alphabet]`.
+
+        Of classes: of sequences, `[batch, time]`, with their number `lengths`, `[batch]`.
+        """
+        features, layers, config = self._features(), self._config.layers, self._config
+        given: list[Value] = [("symbols", "INT32", ["batch", config.sequence_length])]
+        name, pooling, lengths = "next_symbol", "last", ""
+        if isinstance(config, ClassConfig):
+            given = [("symbols", "INT32", ["batch", "time"]), ("lengths", "INT32", ["batch"])]
+            name, pooling, lengths = "classifier", config.pooling, "lengths"
         for number in range(1, layers + 1):
-            self._lstm(number, features)
-            if number < layers:  # [time, directions, batch, size] -> [time, batch, features]
+            self._lstm(number, features, lengths=lengths)
+            if number < layers or pooling != "last":  # [time, directions, batch, size] -> in time
                 features = self._reordered(f"Y{number}", [0, 2, 1, 3], [0, 0, -1])
             else:  # [directions, batch, size] -> [batch, features]
                 features = self._reordered(f"h{number}_next", [1, 0, 2], [0, -1])
-        self._dense(features)
-        given: list[Value] = [("symbols", "INT32", ["batch", self._config.sequence_length])]
-        return self._made("next_symbol", given, [("logits", "FLOAT", ["batch", self._alphabet])])
-
-    def of_sequences(self, pooling: str) -> Any:
-        """`symbols`, `<int32>[batch, time]`, and their number `lengths`, `[batch]` -> `logits`."""
-        features, layers = self._features(), self._config.layers
-        for number in range(1, layers + 1):
-            self._lstm(number, features, lengths="lengths")
-            if number < layers or pooling != "last":
-                features = self._reordered(f"Y{number}", [0, 2, 1, 3], [0, 0, -1])
-            else:
-                features = self._reordered(f"h{number}_next", [1, 0, 2], [0, -1])
         if pooling != "last":
             features = self._pooled(features, pooling)
-        classes = self._dense(features)
-        given: list[Value] = [
-            ("symbols", "INT32", ["batch", "time"]), ("lengths", "INT32", ["batch"])
-        ]  # fmt: skip
-        return self._made("classifier", given, [("logits", "FLOAT", ["batch", classes])])
+        return self._made(name, given, [("logits", "FLOAT", ["batch", self._dense(features)])])
 
     def _pooled(self, features: str, pooling: str) -> str:
         """`[time, batch, features]` -> `[batch, features]`, without what is behind the ends."""

@@ -10,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,9 +189,7 @@ def load(source: Source) -> Corpus:
     sample = SAMPLES.get(source.data)
     of_lines = sample.symbols == "lines" if sample else source.has_lines
     if of_lines and threading.current_thread() is not threading.main_thread():
-        with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-            load_apart(source, "corpus", "load", Path(folder))
-            return Corpus.open(Path(folder))
+        return load_apart(load, Corpus.open, source)
     path = None if sample else existing(source.data)
     name = path.name if path else source.data
     groups: Mapping[str, Sequence[Path | Sample]] = (
@@ -222,11 +220,12 @@ A_SYMBOL = {
     "words": "a word or a mark of punctuation",
     "ids": "an event id",
 }
+Loaded = TypeVar("Loaded")
 #: loads a source and saves it in a folder, both of which are its arguments
 LOADER = """\
 import json, sys
 from pathlib import Path
-from lstm_sweep.models.data.{module} import {load} as load
+from {module} import {load} as load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
 given = json.loads(sys.argv[1])
@@ -237,14 +236,18 @@ except (InputError, OSError) as error:
 """
 
 
-def load_apart(source: Source, module: str, load: str, folder: Path) -> None:
-    """Load and save by the main thread of another process: no other can stop expressions."""
-    loader = LOADER.format(module=module, load=load)
-    call = [sys.executable, "-c", loader, json.dumps(vars(source)), str(folder)]
-    done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it was not loaded"]
-        raise InputError(lines[-1])
+def load_apart(
+    load: Callable[[Source], Loaded], open: Callable[[Path], Loaded], source: Source
+) -> Loaded:
+    """Load by the main thread of another process: no other can stop expressions."""
+    loader = LOADER.format(module=load.__module__, load=load.__name__)
+    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
+        call = [sys.executable, "-c", loader, json.dumps(vars(source)), folder]
+        done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["it was not loaded"]
+            raise InputError(lines[-1])
+        return open(Path(folder))
 
 
 def _of_lines(source: Source, name: str, groups: Mapping[str, Sequence[Path | Sample]]) -> Corpus:

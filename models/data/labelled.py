@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import tempfile
 import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -185,9 +184,7 @@ def load_labelled(source: Source) -> LabelledCorpus:
         raise InputError(f"data {source.data}: is a sample without classes, expected --labels")
     if source.has_lines or (source.data in SAMPLES and SAMPLES[source.data].symbols == "lines"):
         if threading.current_thread() is not threading.main_thread():
-            with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-                load_apart(source, "labelled", "load_labelled", Path(folder))
-                return LabelledCorpus.open(Path(folder))
+            return load_apart(load_labelled, LabelledCorpus.open, source)
         read = of_lines(source)
         splits = drawn_splits(source, read)
         return _assembled(source, read, _mined(source, read, splits))

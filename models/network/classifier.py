@@ -21,7 +21,7 @@ from lstm_sweep.models.data.batches import ClassEpoch, padded_time, read_codes, 
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.windows import Indices
-from lstm_sweep.models.network.lstm import embedded
+from lstm_sweep.models.network.lstm import embedded, scored_apart
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.network.training import TrainingLoop
 
@@ -32,20 +32,17 @@ SCORING_ROWS, SCORING_SYMBOLS = 256, 1 << 16
 def build_classifier(
     config: ClassConfig, alphabet_size: int, classes: int, *, mixed: bool = False
 ) -> Networks:
-    """Build the network of `config`; `mixed` is as of `lstm.build`.
+    """Build the network of `config`; `mixed` is as of `lstm.scored_apart`.
 
     Its inputs are `symbols`, `<int32>[batch, time]`, padded on the right with any code, and
     `lengths`, `<int32>[batch]`, 1 or more; its output are logits, `[batch, classes]`.
     """
-    reduced, averaged = mixed and config.precision != "float32", config.averaging != "off"
-    sizes = alphabet_size, classes
-    first = _build(config, *sizes, f"mixed_{config.precision}" if reduced else "float32")
-    if not (reduced or averaged):
-        return Networks(first, first)
-    scored = _build(config, *sizes, "float32")
-    networks = Networks(first, scored, scored_weights="averages" if averaged else "copies")
-    networks.copy_weights()
-    return networks
+
+    def make(dtype: str) -> Networks:
+        model = _build(config, alphabet_size, classes, dtype)
+        return Networks(model, model)
+
+    return scored_apart(config, make, mixed=mixed)
 
 
 def _build(config: ClassConfig, alphabet_size: int, classes: int, dtype: str) -> Any:

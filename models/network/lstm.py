@@ -108,17 +108,22 @@ OPTIMIZER_CLASSES = {
 
 
 def build(config: TrialConfig, alphabet_size: int, *, mixed: bool = False) -> Networks:
-    """Build the network of `config` for an alphabet of `alphabet_size` codes.
+    """Build the network of `config` for an alphabet of `alphabet_size` codes; `mixed` as below."""
+    return scored_apart(config, lambda dtype: _build(config, alphabet_size, dtype), mixed=mixed)
+
+
+def scored_apart(config: TrialConfig, make: Callable[[str], Networks], *, mixed: bool) -> Networks:
+    """Networks that `make` builds for a dtype, with a model of its own to be scored if need be.
 
     With `mixed`, the model that is trained computes in the config's precision by Keras's mixed
     policy. The model that is scored and saved always computes in float32.
     """
     reduced, averaged = mixed and config.precision != "float32", config.averaging != "off"
-    first = _build(config, alphabet_size, f"mixed_{config.precision}" if reduced else "float32")
+    first = make(f"mixed_{config.precision}" if reduced else "float32")
     if not (reduced or averaged):
         return first
     networks = replace(
-        _build(config, alphabet_size, "float32"),
+        make("float32"),
         trained=first.trained,
         scored_weights="averages" if averaged else "copies",
     )
