@@ -237,7 +237,7 @@ except (InputError, OSError) as error:
 
 
 def load_apart(
-    load: Callable[[Source], Loaded], open: Callable[[Path], Loaded], source: Source
+    load: Callable[[Source], Loaded], read: Callable[[Path], Loaded], source: Source
 ) -> Loaded:
     """Load by the main thread of another process: no other can stop expressions."""
     loader = LOADER.format(module=load.__module__, load=load.__name__)
@@ -247,7 +247,7 @@ def load_apart(
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["it was not loaded"]
             raise InputError(lines[-1])
-        return open(Path(folder))
+        return read(Path(folder))
 
 
 def _of_lines(source: Source, name: str, groups: Mapping[str, Sequence[Path | Sample]]) -> Corpus:
