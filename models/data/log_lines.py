@@ -309,6 +309,11 @@ def read_log(
             for path in paths:
                 reading.read_file(path, begin_block)
             cuts.append(reading.counts.records)
+    if not reading.counts.records:
+        files = [path for paths in groups.values() for path in paths]
+        more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+        where = f"{files[0]}{more}: " if isinstance(files[0], Path) else ""
+        raise InputError(where + reading.why_none())
     return reading.log(tuple(cuts))
 
 
@@ -460,8 +465,6 @@ class _Reading(Records):
 
     def log(self, cuts: tuple[int, ...]) -> Log:
         """All records, session by session."""
-        if not self.counts.records:
-            raise InputError(self._why_none())
         lines, keys = self._lines.joined(), self._sessions.joined()
         places, sizes = [], []
         for begin, end in zip((0, *cuts), cuts, strict=False):
@@ -485,7 +488,8 @@ class _Reading(Records):
             order if self._texts else order[:0],
         )
 
-    def _why_none(self) -> str:
+    def why_none(self) -> str:
+        """What is wrong with lines of which none is a record."""
         counts, format = self.counts, self.format
         if counts.no_session:
             name = format.session_field
@@ -502,8 +506,8 @@ class _Reading(Records):
                 f"{shown(format.header)}, expected some"
             )
         if counts.headless:
-            return "data: all lines begin with white space, expected records; see --header"
-        return "data: found no lines, expected some"
+            return "all lines begin with white space, expected records; see --header"
+        return "found no lines, expected some"
 
 
 def _gathered(keys: NDArray[np.uint64], begin: int) -> tuple[Places, Numbers]:

@@ -244,9 +244,9 @@ def test_lines_that_are_odd_are_counted(kind: str, tmp_path: Path) -> None:
     [
         (["a b"], {"session_by": "req-(.*)"}, "session_by: none of 1 records has a match of 'req-"),
         (["a b"], {"header": "x"}, "header: none of 1 lines begins with a match of 'x', expected"),
-        ([" a", "\tb"], {}, "data: all lines begin with white space, expected records"),
+        ([" a", "\tb"], {}, "all lines begin with white space, expected records"),
         (["a b"], {"symbols": "field=m"}, "symbols: none of 1 lines is JSON with the field 'm'"),
-        (["\n"], {}, "data: found no lines, expected some"),
+        (["\n"], {}, "found no lines, expected some"),
         (["a b"], {"session_by": "field=m"}, "session_by: none of 1 records has the field 'm'"),
         (["a b"], {"templates": "/nowhere"}, "/nowhere: No such file or directory, expected a fil"),
     ],
@@ -255,8 +255,9 @@ def test_a_log_without_records_is_refused_in_one_line(
     lines: list[str], how: dict[str, str], why: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as refused:
-        corpus_of(file_of(tmp_path, *lines), **how)
-    assert str(refused.value).startswith(why)
+        corpus_of(file := file_of(tmp_path, *lines), **how)
+    assert str(refused.value).removeprefix(f"{file}: ").startswith(why)
+    assert str(refused.value).startswith("/")
 
 
 def test_an_expression_that_takes_for_ever_is_stopped(
