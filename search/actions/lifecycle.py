@@ -490,15 +490,12 @@ def reserve(store: Store, run: Any, what: str = ALL) -> None:
     """
     name, run_id = run.data.tags[Tag.NAME], run.info.run_id
     _check_rests(store, name, run_id)
-    before = store.tags(run_id).get(Tag.PRUNED)
+    before = store.tags(run_id).get(Tag.PRUNED, "")
     try:
         store.log(run_id, tags={Tag.PRUNED: what})
         _check_rests(store, name, run_id)  # it may have begun meanwhile
     except BaseException:
-        if before is None:
-            store.drop_tag(run_id, Tag.PRUNED)
-        else:
-            store.log(run_id, tags={Tag.PRUNED: before})
+        store.log(run_id, tags={Tag.PRUNED: before})
         raise
 
 

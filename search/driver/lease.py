@@ -137,7 +137,7 @@ def stop(
         return False
     while find_driver(store, run_id, sleep=sleep):
         sleep(1.0)
-        if Tag.STOP not in store.tags(run_id):  # the driver began just now, and has dropped it
+        if not store.tags(run_id).get(Tag.STOP):  # the driver began just now, and has dropped it
             store.log(run_id, tags={Tag.STOP: how})
     return holder(store.tags(run_id)) is None
 
@@ -191,7 +191,7 @@ class Lease:
         self._store.log(self.run_id, tags=self.tag | dict(more))
         self._renewed = time.monotonic()
         self.asked = tags.get(Tag.STOP, "")
-        return Tag.STOP in tags
+        return bool(self.asked)
 
     def keep(self) -> None:
         """Renew it if that is due, while a sweep is read that takes long."""

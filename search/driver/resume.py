@@ -158,14 +158,14 @@ def close(
         Tag.LEASE: "",
         Tag.SECONDS: f"{driven_s(run):.3f}",
         Tag.SLOT_SECONDS: f"{slot_s(run):.3f}",
+        # the last two are of an earlier sitting
+        **dict.fromkeys((Tag.STOP, Tag.TIME, Tag.UNCONFIRMED), ""),
     }
     # the best loss was logged as that of a trial that ran, and has no result now
     losses = [one.ranked_loss for one in found if one.ranked_loss is not None]
     has_best = "best_val_loss" in run.data.metrics
     metrics = {"best_val_loss": min(losses, default=math.nan)} if has_best else {}
     store.log(run.info.run_id, tags=tags, metrics=metrics, step=_last_step(store, run) or 0)
-    for tag in (Tag.STOP, Tag.TIME, Tag.UNCONFIRMED):  # the last two are of an earlier sitting
-        store.drop_tag(run.info.run_id, tag)
     if state is SweepStatus.PAUSED:
         store.reopen(run.info.run_id, "SCHEDULED")
         return

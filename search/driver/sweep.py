@@ -202,7 +202,7 @@ class Sweep:
     def _reopen(self, past: Resumed, tags: dict[str, str]) -> None:
         """Let the run of a sweep go on that was broken off, or waited; `tags` are those of data."""
         run_id = self.state.run_id
-        self._store.drop_tag(run_id, Tag.STOP)
+        self._store.log(run_id, tags={Tag.STOP: ""})
         self._store.reopen(run_id)
         before = self._store.tags(run_id)
         written = spec_tags(self._spec, self.state.name, before)

@@ -363,26 +363,21 @@ class Journal:
 
     def pause_trial(self, progress: Trial) -> None:
         tags = {_wait_tag(progress): progress.paused, Tag.SECONDS: f"{progress.seconds:.3f}"}
-        self._change(progress, tags, "SCHEDULED")
+        self._change(progress, tags)
 
     def wait_again(self, progress: Trial) -> None:
         """Log that a trial which was paused when its sweep was broken off still waits."""
-        tags = dict.fromkeys((Tag.OUTCOME, Tag.REASON, Tag.CURVE, Tag.DRIVER_DIED), "")
-        paused = {Tag.PAUSED: progress.paused}
-        self._change(progress, tags | paused, "SCHEDULED", drop=Tag.UNFINISHED)
+        ended = (Tag.OUTCOME, Tag.REASON, Tag.CURVE, Tag.DRIVER_DIED, Tag.UNFINISHED)
+        self._change(progress, dict.fromkeys(ended, "") | {Tag.PAUSED: progress.paused})
 
     def resume_trial(self, progress: Trial, device: Device) -> None:
         self._change(progress, {_wait_tag(progress): "", **device_tags(device)}, "RUNNING")
 
-    def _change(
-        self, trial: Trial, tags: Mapping[str, str], status: str, *, drop: str | None = None
-    ) -> None:
+    def _change(self, trial: Trial, tags: Mapping[str, str], status: str = "SCHEDULED") -> None:
         run, at_ms = self._runs[trial.key], now_ms()
 
         def write() -> None:
             self._log(run, at_ms, tags)
-            if drop:
-                self._store.drop_tag(run.run_id, drop)
             self._store.reopen(run.run_id, status)
 
         self._put(run, write)

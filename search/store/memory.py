@@ -7,8 +7,8 @@ import copy
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from typing_extensions import override
@@ -29,45 +29,13 @@ from lstm_sweep.search.store.tracking import (
 )
 
 
-@dataclass
-class RunInfo:
-    """Times in ms since 1970."""
-
-    run_id: str
-    run_name: str
-    start_time: int
-    end_time: int | None = None
-    status: str = "RUNNING"
-    lifecycle_stage: str = "active"
-
-
-@dataclass
-class RunData:
-    """What is known of a run; of each metric the value of the last step."""
-
-    tags: dict[str, str]
-    params: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Run:
-    """A run as it is returned, and what is kept of it besides."""
-
-    info: RunInfo
-    data: RunData
-    #: steps, times and values of each metric, in the order in which they were logged
-    timelines: dict[str, list[tuple[int, int, float]]] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
-
-
 class MemoryStore(Store):
     """Runs in the memory of this process."""
 
     def __init__(self, name: str = "memory") -> None:
         super().__init__(Settings("memory", None, name, "in memory"))
-        #: in the order of their creation
-        self._kept: dict[str, Run] = {}
+        #: runs in the order of their creation, with the `timelines` of their metrics and `files`
+        self._kept: dict[str, Any] = {}
         self._lock = threading.RLock()
 
     def copy(self) -> MemoryStore:
@@ -82,7 +50,7 @@ class MemoryStore(Store):
         with self._lock:
             yield
 
-    def _of(self, run_id: str) -> Run:
+    def _of(self, run_id: str) -> Any:
         if run_id not in self._kept:
             raise StoreError(f"store {self.settings}: it has no run {shown(run_id)}")
         return self._kept[run_id]
@@ -96,8 +64,12 @@ class MemoryStore(Store):
     @override
     def _create(self, name: str, tags: dict[str, str], at_ms: int) -> str:
         run_id = uuid.uuid4().hex
+        info = SimpleNamespace(
+            run_id=run_id, run_name=name, status="RUNNING", start_time=at_ms, end_time=None
+        )
+        data = SimpleNamespace(tags=tags, params={}, metrics={})
         with self.writing():
-            self._kept[run_id] = Run(RunInfo(run_id, name, at_ms), RunData(tags))
+            self._kept[run_id] = SimpleNamespace(info=info, data=data, timelines={}, files={})
         return run_id
 
     @override
@@ -127,12 +99,6 @@ class MemoryStore(Store):
             info.status, info.end_time = status, ended_ms or info.end_time
 
     @override
-    def drop_tag(self, run_id: str, key: str) -> None:
-        if key in self._of(run_id).data.tags:
-            with self.writing():
-                self._of(run_id).data.tags.pop(key, None)
-
-    @override
     def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
         with self.writing():  # nobody reads it
             self._of(run_id)
@@ -157,8 +123,8 @@ class MemoryStore(Store):
         with self._lock:
             return self._returned(self._kept[run_id]) if run_id in self._kept else None
 
-    def _returned(self, run: Run) -> Run:
-        return Run(copy.copy(run.info), copy.deepcopy(run.data))
+    def _returned(self, run: Any) -> Any:
+        return SimpleNamespace(info=copy.copy(run.info), data=copy.deepcopy(run.data))
 
     @override
     def tags(self, run_id: str) -> dict[str, str]:

@@ -165,10 +165,6 @@ class Store(ABC):
     def _set_status(self, run_id: str, status: str, ended_ms: int | None) -> None: ...
 
     @abstractmethod
-    def drop_tag(self, run_id: str, key: str) -> None:
-        """Delete a tag if the run has it; another process may do it at the same time."""
-
-    @abstractmethod
     def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
         """Log the data of a run; `digest` is ours, over all symbols."""
 
@@ -390,11 +386,6 @@ class MlflowStore(Store):
         if ended_ms:
             change = partial(self.client.set_terminated, run_id, status=status, end_time=ended_ms)
         self.ask(change)
-
-    @override
-    def drop_tag(self, run_id: str, key: str) -> None:
-        with unless("RESOURCE_DOES_NOT_EXIST"):
-            self.ask(lambda: self.client.delete_tag(run_id, key))
 
     @override
     def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:

@@ -141,7 +141,7 @@ def check_whole(store: Store, cache: Path) -> None:
     runs = store.runs()
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
     trained = [run for run in runs if run.data.tags.get(Tag.PHASE) in reader.TRAINED]
-    final = [run for run in trained if Tag.UNFINISHED not in run.data.tags]
+    final = [run for run in trained if run.data.tags.get(Tag.UNFINISHED) != "yes"]
     assert Counter(int(run.data.tags[Tag.TRIAL]) for run in final) == dict.fromkeys(LOSSES, 1)
     attempts = Counter((run.data.tags[Tag.TRIAL], run.data.tags[Tag.ATTEMPT]) for run in trained)
     assert set(attempts.values()) == {1}
@@ -264,7 +264,7 @@ def test_a_sweep_that_goes_on_loses_nothing_when_its_store_fails_at_any_call(
         [parent] = reader.sweeps(store)
         for record in reader.trials(store, "s"):
             number, is_open = record.number, record.outcome == ""
-            if number in sweeps.begun and (is_open or Tag.UNFINISHED in record.tags):
+            if number in sweeps.begun and (is_open or record.tags.get(Tag.UNFINISHED) == "yes"):
                 checkpoint = cache / parent.info.run_id / str(number) / "checkpoint"
                 assert checkpoint.exists(), f"call {at}: trial {number}"
         go_on(store)

@@ -176,10 +176,8 @@ def test_a_deletion_that_is_refused_leaves_the_mark_of_a_pruned_sweep(
         if Tag.PRUNED in given["tags"]:  # it is queued after the first look at it
             log(run_id, tags={Tag.QUEUED: "yes"})
 
-    for before in (lifecycle.BEST, None):
-        if before is None:
-            store.drop_tag(run.info.run_id, Tag.PRUNED)
-        store.log(run.info.run_id, tags={Tag.QUEUED: "no"})
+    for before in (lifecycle.BEST, ""):
+        store.log(run.info.run_id, tags={Tag.PRUNED: before, Tag.QUEUED: "no"})
         with monkeypatch.context() as patch:
             patch.setattr(store, "log", queue_after)
             with pytest.raises(SweepRunsError, match="waits in the queue of a service"):

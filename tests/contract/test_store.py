@@ -110,15 +110,12 @@ def test_the_newest_of_a_name_are_found_beside_those_that_look_like_it(store: St
 
 
 def test_a_param_is_written_once_and_a_status_and_tags_change(store: Store) -> None:
-    run_id = store.create_run("r", {"sweep.stop": "yes"})
+    run_id = store.create_run("r", {})
     assert store.log_once(run_id, "owns_name", "yes") and store.log_once(run_id, "owns_name", "yes")
     assert not store.log_once(run_id, "owns_name", "no")
     with pytest.raises(Exception, match="owns_name"):
         store.log(run_id, params={"owns_name": "no"})
     assert store.run(run_id).data.params == {"owns_name": "yes"}
-    store.drop_tag(run_id, "sweep.stop")
-    store.drop_tag(run_id, "sweep.stop")
-    assert "sweep.stop" not in store.tags(run_id)
     assert store.run(run_id).info.status == "RUNNING"
     store.finish(run_id, "FAILED")
     before = store.run(run_id).info
