@@ -23,19 +23,16 @@ import pytest
 
 from tests.conftest import start_program
 
-#: ports for servers of tests, below those that the system gives to clients; each worker of pytest
-#: has a hundred, and takes none twice
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_ports = iter(range(21_000 + 100 * _worker, 21_100 + 100 * _worker))
+#: hold the ports of this run's servers: only who sets SO_REUSEADDR, as servers do, can listen there
+_held = list[socket.socket]()
 
 
 def free_port() -> int:
-    """A port of this machine that nobody has, and no test beside this one will take."""
-    for port in _ports:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no port is left for tests")
+    """A port that the system gives to nobody else until the tests end, also between two servers."""
+    _held.append(socket.socket())
+    _held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held[-1].bind(("127.0.0.1", 0))
+    return int(_held[-1].getsockname()[1])
 
 
 def wait_for_answer(
