@@ -7,7 +7,6 @@ runs in a thread that is suspended until the next event is requested.
 from __future__ import annotations
 
 import contextlib
-import dis
 import functools
 import inspect
 import linecache
@@ -42,8 +41,6 @@ from lstm_sweep.spaces.template.template import Template
 
 #: name of the program's module in `sys.modules`
 MODULE = "lstm_sweep_template"
-#: packages that a template means, whatever lies beside it
-MEANT = {"keras", "tensorflow", "numpy"}
 #: smallest number of seconds between two `Progress` events
 REPORT_EVERY_S = 0.5
 #: rows of training inputs that are kept, to check an export with
@@ -98,7 +95,6 @@ def place(error: BaseException, file: Path) -> str:
 @contextlib.contextmanager
 def _module(template: Template, code: CodeType) -> Iterator[ModuleType]:
     """Run the program as a module, its folder first in `sys.path`, as a script's is."""
-    _check_helpers(template.path, code)
     module, file, folder = ModuleType(MODULE), str(template.path), str(template.path.parent)
     module.__file__ = file
     lines = template.source.splitlines(keepends=True)
@@ -113,49 +109,14 @@ def _module(template: Template, code: CodeType) -> Iterator[ModuleType]:
         del sys.modules[MODULE]
 
 
-def _check_helpers(path: Path, code: CodeType) -> None:
-    """Refuse to import a module in place of a file beside the program that has its name."""
-    folder = path.parent
-    for name in sorted((_imported(code) - MEANT) & set(sys.modules)):
-        beside = (folder / f"{name}.py", folder / name / "__init__.py")
-        helper = next((file for file in beside if file.is_file() and file != path), None)
-        has = getattr(sys.modules[name], "__file__", None) or "part of Python"
-        if helper and not Path(has).is_relative_to(folder):
-            raise TemplateError(
-                f"it imports '{name}', of which there are two: {helper}, and one that Keras or "
-                f"Python itself uses ({has}); expected another name for the file beside it"
-            )
-
-
-def _imported(code: CodeType) -> set[str]:
-    found = {
-        str(step.argval).partition(".")[0]
-        for step in dis.get_instructions(code)
-        if step.opname == "IMPORT_NAME" and step.argval
-    }
-    inner = (_imported(part) for part in code.co_consts if isinstance(part, CodeType))
-    return found.union(*inner)
-
-
 def _call(template: Template, module: ModuleType) -> object:
-    """Call `data`, then `create_model` with its values, by name or position; return the result.
-
-    Its values become global variables of the program too, as with hyperas.
-    """
+    """Call `data`, then `create_model` with its values, by name or else by position."""
     model = getattr(module, template.model)  # before `data` can change this name
-    data = getattr(module, template.data)()
-    names, values = _named_values(template, data)
+    names, values = _named_values(template, getattr(module, template.data)())
+    named = dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
     parameters = inspect.signature(model).parameters
-    free = any(one.kind is one.VAR_POSITIONAL for one in parameters.values())
-    if len(parameters) == 1 and not free and not set(parameters) & set(names):
-        return model(data)
-    if len(names) == len(values):
-        by_name = {name: value for name, value in zip(names, values, strict=True) if name}
-        present = vars(module) if isinstance(data, Mapping) else {}
-        vars(module).update({name: one for name, one in by_name.items() if name not in present})
-        needed = {name for name, one in parameters.items() if one.default is one.empty}
-        if needed <= set(by_name) and not free:
-            return model(**{name: by_name[name] for name in parameters if name in by_name})
+    if {name for name, one in parameters.items() if one.default is one.empty} <= set(named):
+        return model(**{name: named[name] for name in parameters if name in named})
     try:
         inspect.signature(model).bind(*values)
     except TypeError as error:

@@ -183,22 +183,6 @@ class Template:
     def _functions(self) -> dict[str, ast.FunctionDef]:
         return syntax.functions(self._parsed.tree)
 
-    def _known(self, within: str) -> dict[str, ast.expr]:
-        """Constant expressions by their names, as seen in the function `within` or, if "", in none.
-
-        As with hyperas, constants of `data` are visible everywhere, unless the file has the names.
-        """
-        module, data = self._parsed.tree, self._functions.get(self.data)
-        known = syntax.constants(data) if data else {}
-        known = {name: one for name, one in known.items() if name not in syntax.stored(module)}
-        known |= syntax.constants(module)
-        if function := self._functions.get(within):
-            given = set(syntax.arguments(function)) - set(self.returned)
-            hidden = given | set(syntax.stored(function))
-            known = {name: one for name, one in known.items() if name not in hidden}
-            known |= syntax.constants(function)
-        return known
-
     @cached_property
     def _places(self) -> dict[int, syntax.Placeholder]:
         reached = {"", *syntax.reached(self._parsed.tree, self.data, self.model)}
@@ -207,8 +191,10 @@ class Template:
 
     @cached_property
     def hyperparameters(self) -> dict[str, Hyperparameter]:
-        within = {place.within for place in self._places.values()}
-        known = {function: self._known(function) for function in within}
+        tree = self._parsed.tree
+        passed = {one.arg for one in ast.walk(tree) if isinstance(one, ast.arg)}
+        hidden = passed - set(self.returned)
+        known = {n: one for n, one in syntax.constants(tree).items() if n not in hidden}
         found: dict[str, Hyperparameter] = {}
         for number, place in self._places.items():
             line, count = place.node.lineno, 1
@@ -217,7 +203,7 @@ class Template:
                 count += 1
                 label = f"{first}:{count}"
             try:
-                read = distributions.read(label, syntax.content_of(place.node), known[place.within])
+                read = distributions.read(label, syntax.content_of(place.node), known)
             except InputError as error:
                 raise self._wrong(line, str(error)) from None
             found[label] = Hyperparameter(label, line, read, number)
@@ -253,22 +239,6 @@ class Template:
         found = set(syntax.returned(data)) if data else set()
         return found.pop() if len(found) == 1 else ()
 
-    @cached_property
-    def _dropped(self) -> set[str]:
-        """Arguments that nothing is passed to, since hyperas calls `create_model` without any."""
-        model, names = self._functions[self.model], self.returned
-        needed, takes = syntax.required(model), syntax.arguments(model)
-        others = set(needed) - set(names)
-        if not others or min(len(names), len(needed)) < 2 or model.args.vararg:
-            return set()
-        pairs = [(own.casefold(), name.casefold()) for own, name in zip(takes, names, strict=False)]
-        alike = {name.casefold() for name in names}
-        moved = any(own != name and own in alike for own, name in pairs)
-        # if one is passed by name, so are all names of `data`
-        inner = others != set(needed) and others & set(syntax.stored(self._functions[self.data]))
-        fits = len(needed) <= len(names) <= len(takes)
-        return set() if fits and not moved and not inner else others
-
     def code(self, values: Mapping[str, Value]) -> CodeType:
         by_place = {one.place: one for one in self.hyperparameters.values()}
 
@@ -282,9 +252,7 @@ class Template:
             return ast.copy_location(ast.Constant(chosen), node)
 
         parsed = syntax.parse(self.source, str(self.path)).tree
-        functions = syntax.functions(parsed)
-        syntax.drop(functions[self.model], self._dropped)
-        syntax.share(parsed, functions[self.data])
+        syntax.share(parsed, syntax.functions(parsed)[self.data])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = ast.fix_missing_locations(syntax.filled(parsed, value))
@@ -322,13 +290,19 @@ class Template:
             raise self._wrong(data.lineno, f"{data.name} takes arguments, expected none")
         if not syntax.returned(data):
             raise self._wrong(data.lineno, f"{data.name} returns nothing, expected data")
-        if lost := self._dropped & syntax.loaded(model) - set(syntax.stored(data)):
-            found = ", ".join(name or "..." for name in self.returned)
+        needed, takes, names = syntax.required(model), syntax.arguments(model), self.returned
+        if len(names) < 2 or set(needed) <= set(names) or model.args.vararg:
+            return  # how many there are is not known, or they are passed by name
+        alike = {name.casefold() for name in names}
+        pairs = [(own.casefold(), name.casefold()) for own, name in zip(takes, names, strict=False)]
+        moved = any(own != name and own in alike for own, name in pairs)
+        inner = (set(needed) - set(names)) & set(syntax.stored(data))  # hyperas passes these
+        if moved or inner or not len(needed) <= len(names) <= len(takes):
             raise self._wrong(
                 model.lineno,
-                f"{model.name} takes {', '.join(syntax.required(model))}, but {data.name} returns "
-                f"{found}: nothing is {', '.join(sorted(lost))}, expected as many, or the same "
-                f"names, in the same order",
+                f"{model.name} takes {', '.join(needed)}, but {data.name} returns "
+                f"{', '.join(name or '...' for name in names)}: expected the same names, or as "
+                f"many in the same order",
             )
 
 

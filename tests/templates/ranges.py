@@ -25,7 +25,7 @@ def load_data():
     return X_train, X_val, X_test, y_train, y_val, y_test
 
 
-def create_model(x_train, y_train, x_test, y_test):
+def create_model(X_train, y_train, X_val, y_val):
     batches = [2 ** i for i in range(4, 6)]
     model = Sequential()
     model.add(Input(X_train.shape[1:]))
