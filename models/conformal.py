@@ -11,7 +11,7 @@ a session: they make p larger.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -26,8 +26,8 @@ Indices = NDArray[np.int64]
 #: share of a bag that is the tail of a score, and sessions of it, at most: further down scores such
 #: as surprises fall more gently, so that their highest ones seem odder than they are
 TAIL, MOST_IN_TAIL = 0.05, 16
-#: new sessions that are judged together, and those of calibration that are bits of a row
-ROWS, TOGETHER = 1 << 16, 1_024
+#: sessions of bags that are looked at together, about
+TOGETHER = 1 << 15
 #: probability with which the highest rate of a promise holds, and that which it is computed with:
 #: it also depends on the calibration how scores are compared, which the beta distribution of the
 #: rate leaves out (in simulations 92 to 94 % were below its 95 %)
@@ -46,94 +46,56 @@ def p_values(calibration: Floats, scores: Floats) -> Floats:
 class Combined:
     """P-values by several scores at once.
 
-    A session is as odd as its oddest score. To be compared, a score is -log of the share of the bag
-    that has as much of it. Ranks do not say how far above the others the highest few are, so in the
-    tail, at most the highest 16, it is -log of the tail's share and how far above the tail's
-    beginning, in means of that: the tail of an exponential distribution (excesses over a threshold,
-    Pickands, Annals of Statistics 1975).
+    A session is as odd as the sum of 1/p of its scores, so that what is a little odd by several of
+    them adds up, and one that is far off is enough (the harmonic mean p-value, Wilson, PNAS 2019;
+    it is made conformal, so that nothing rests on its theory). The p of a score is the share of the
+    bag that has as much of it. Ranks do not say how far above the others the highest few are, so in
+    the tail, at most the highest 16, it is the tail's share, falling off by how far above the
+    tail's beginning a score is, in means of that: the tail of an exponential distribution (excesses
+    over a threshold, Pickands, Annals of Statistics 1975).
     """
 
     def __init__(self, calibration: Floats) -> None:
         """Sort `[n, k]` scores of calibration, once for all sessions that are judged by them."""
-        self._rising = np.sort(calibration, axis=0)
-        #: of some sessions at a time, by each score: their places in its order, rising, and which
-        #: of them, as bits, are in each end of the order that begins at one, or after all
-        self._ends: list[list[tuple[Indices, NDArray[np.uint64]]]] = []
-        places = np.argsort(np.argsort(calibration, axis=0), axis=0)
-        for begin in range(0, len(places), TOGETHER):
-            some = []
-            for its in places[begin : begin + TOGETHER].T:
-                known = np.sort(its)
-                members = np.zeros((len(known) + 1, TOGETHER), bool)
-                members[:, : len(known)] = its >= np.append(known, len(places))[:, None]
-                some.append((known, np.packbits(members, axis=1).view(np.uint64)))
-            self._ends.append(some)
+        rising = np.sort(calibration, axis=0)
+        #: by each score: its values, these in rising order, and how many are as high
+        self._columns = [
+            (column, ordered, len(ordered) - np.searchsorted(ordered, column))
+            for column, ordered in zip(calibration.T, rising.T, strict=True)
+        ]
+        self._size = len(calibration) + 1
 
     def p_values(self, scores: Floats) -> tuple[Floats, Indices]:
         """P-values of new sessions, `[m, k]` to `[m]`, and which score of each is the oddest."""
-        p, oddest = np.empty(len(scores)), np.empty(len(scores), np.int64)
-        for begin in range(0, len(scores), ROWS):
-            inside = slice(begin, begin + ROWS)
-            distinct, row_of = np.unique(scores[inside], axis=0, return_inverse=True)
-            bags = [_Bags(*one) for one in zip(self._rising.T, distinct.T, strict=True)]
-            own = np.stack([one.own for one in bags], axis=1)
-            as_odd = self._in_any([one.first_as_odd(own.max(axis=1)) for one in bags])
-            p[inside] = ((1 + as_odd) / (len(self._rising) + 1))[row_of]
-            oddest[inside] = own.argmax(axis=1)[row_of]
-        return p, oddest
+        distinct, row_of = np.unique(scores, axis=0, return_inverse=True)
+        rows, p, oddest = max(1, TOGETHER // self._size), np.empty(0), np.empty(0, np.int64)
+        for begin in range(0, len(distinct), rows):
+            summed, own = np.zeros(1), []
+            for new, column in zip(distinct[begin : begin + rows].T, self._columns, strict=True):
+                oddity = self._oddity(new[:, None], *column)
+                summed = summed + oddity
+                own.append(oddity[:, -1])
+            p = np.append(p, (summed >= summed[:, -1:]).mean(axis=1))
+            oddest = np.append(oddest, np.argmax(own, axis=0))
+        return p[row_of], oddest[row_of]
 
-    def _in_any(self, first: Sequence[Indices]) -> Indices:
-        """How many of calibration are in any of the ends that begin at k places, each `[m]`."""
-        found = np.zeros(len(first[0]), np.int64)
-        for some in self._ends:
-            united = np.zeros((len(found), TOGETHER // 64), np.uint64)
-            for (known, members), since in zip(some, first, strict=True):
-                united |= members[np.searchsorted(known, since)]
-            found += np.bitwise_count(united).sum(axis=1, dtype=np.int64)
-        return found
-
-
-class _Bags:
-    """How odd the sessions of bags are by one score.
-
-    Each of the new sessions, `[m]`, is in a bag with all that are known, `[n]`, rising.
-    """
-
-    def __init__(self, rising: Floats, new: Floats) -> None:
-        size = len(rising) + 1
+    def _oddity(self, new: Floats, known: Floats, rising: Floats, as_high: Indices) -> Floats:
+        """1/p in the bags of new sessions, `[m, 1]`, by one score, theirs last, `[m, n + 1]`."""
+        size = self._size
+        bag = np.concatenate([np.broadcast_to(known, (len(new), size - 1)), new], axis=1)
+        found = np.empty(bag.shape)
+        found[:, :-1] = size / (as_high + (new >= known))
+        found[:, -1:] = size / (size - np.searchsorted(rising, new))
         in_tail = max(1, min(math.floor(TAIL * size), MOST_IN_TAIL))
         # what comes after so many of the highest of a bag
-        threshold = np.clip(new, rising[-in_tail - 1] if in_tail < size - 1 else -np.inf,
-                            rising[-in_tail])  # fmt: skip
-        first = np.searchsorted(rising, threshold, side="right")
-        sums = np.append(np.cumsum(rising[::-1])[::-1], 0.0)
-        above = size - 1 - first + (new > threshold)
-        total = sums[first] + np.where(new > threshold, new, 0.0)
-        excess = np.where(above > 0, total / np.maximum(above, 1) - threshold, 1.0)
-        self._excess = np.maximum(excess, np.spacing(np.abs(threshold)))  # of sums, rounded
-        self._begin = -np.log(np.maximum(above, 1) / size)
-        self._by_rank = -np.log(np.arange(1, size + 1) / size)
-        self._threshold, self._rising, self._new = threshold, rising, new
-        self._as_high = size - 1 - np.searchsorted(rising, rising, side="left")
-        #: of the new ones, `[m]`
-        self.own = self._oddity(new, size - np.searchsorted(rising, new, side="left"))
-
-    def _oddity(self, scores: Floats, as_high: Indices) -> Floats:
-        in_its_tail = self._begin + (scores - self._threshold) / self._excess
-        return np.where(scores > self._threshold, in_its_tail, self._by_rank[as_high - 1])
-
-    def first_as_odd(self, oddity: Floats) -> Indices:
-        """The place of the first of the known that is as odd, for each bag; the n-th if none is."""
-        low, high = np.zeros(len(oddity), np.int64), np.full(len(oddity), len(self._rising))
-        while (low < high).any():
-            middle = np.minimum((low + high) // 2, len(self._rising) - 1)
-            known = self._rising[middle]
-            is_odd = self._oddity(known, self._as_high[middle] + (self._new >= known)) >= oddity
-            low, high = (
-                np.where((low < high) & ~is_odd, middle + 1, low),
-                np.where((low < high) & is_odd, middle, high),
-            )
-        return low
+        lowest = rising[-in_tail - 1] if in_tail < size - 1 else -np.inf
+        threshold = np.clip(new, lowest, rising[-in_tail])
+        row, place = np.nonzero(bag > threshold)
+        above = np.bincount(row, minlength=len(new))[row]
+        excess = bag[row, place] - threshold[row, 0]
+        mean = np.bincount(row, excess, len(new))[row] / above
+        found[row, place] = size / above * np.exp(excess / mean)
+        return found
 
 
 @dataclass(frozen=True)
