@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from markupsafe import Markup
-
-from lstm_sweep.models.classes import OTHERS, Compared, Estimate, Evidence
-from lstm_sweep.search.report import svg
-from lstm_sweep.search.report.figures import Findings, by_name
-from lstm_sweep.search.report.svg import CHARACTER, WIDTH, Figure, Table
+from lstm_sweep.models.classes import OTHERS, Compared, Estimate
+from lstm_sweep.search.report.charts import matrix
+from lstm_sweep.search.report.figures import Figure, Findings, Table, by_name
 from lstm_sweep.search.values.sweep import SIGNIFICANCE
 
 #: measures of the best trial, in the order in which they are shown
@@ -25,8 +22,6 @@ MEASURES = {
 }
 #: classes and pairs of classes in a table, at most
 MOST_ROWS = 40
-#: px of a cell of the matrix, at most, and below which it has no number
-CELL, NUMBERED = 56.0, 19.0
 
 
 def class_sentences(found: Findings) -> Iterator[str]:
@@ -147,43 +142,6 @@ def confusion(found: Findings) -> Iterator[Figure]:
     headings = ["true class", "taken for", "sequences", "share of the class"]
     note = f"The first {MOST_ROWS} of {len(pairs)} pairs." if len(pairs) > MOST_ROWS else ""
     table = Table(headings, cells, note)
-    yield Figure("Which classes are taken for which", _matrix(told), caption, table)
-
-
-def _matrix(told: Evidence) -> Markup:
-    names, counts = told.scores.confusion
-    longest = max(map(len, names)) * CHARACTER
-    left = min(longest, WIDTH / 4) + 10
-    side = min(CELL, (WIDTH - left - 2) / len(names))
-    across = longest < side  # names of columns, which else stand upright
-    top = 18.0 if across else min(longest, WIDTH / 6) + 10
-    height = min(side, 30.0) if side >= NUMBERED else side
-    parts = list[Markup]()
-    for k, name in enumerate(names):
-        x, y = left + (k + 0.5) * side, top + (k + 0.5) * height + 4
-        if height >= 9:
-            parts.append(svg.text(svg.fitted(name, left - 8), left - 6, y, anchor="end"))
-        if across:
-            parts.append(svg.text(name, x, top - 6, anchor="middle"))
-        elif side >= 9:
-            turned = f"rotate(-90 {svg.number(x + 4)} {svg.number(top - 4)})"
-            text = svg.fitted(name, top - 6)
-            parts.append(svg.element("text", text, x=x + 4, y=top - 4, transform=turned))
-    for i, row in enumerate(counts.tolist()):
-        whole = sum(row)
-        for j, count in enumerate(row):
-            share = count / whole if whole else 0.0
-            x, y = left + j * side, top + i * height
-            tip = svg.element("title", f"{names[i]} taken for {names[j]}: {count:,} of {whole:,}")
-            kind = "right" if i == j else "wrong"
-            parts.append(
-                svg.element(
-                    "rect", tip, x=x, y=y, width=side, height=height, class_=f"cell {kind}",
-                    fill_opacity=f"{share:.2f}",
-                )
-            )  # fmt: skip
-            if count and side >= max(NUMBERED, CHARACTER * len(f"{count}") + 4):
-                middle = x + side / 2, y + height / 2 + 4
-                on = "on" if share > 0.6 else None
-                parts.append(svg.text(f"{count}", *middle, anchor="middle", class_=on))
-    return svg.picture(top + height * len(names) + 4, "confusion matrix", *parts)
+    yield Figure(
+        "Which classes are taken for which", matrix(names, counts.tolist()), caption, table
+    )

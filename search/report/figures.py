@@ -19,6 +19,8 @@ from lstm_sweep.models.quality import VERDICT, OverRates
 from lstm_sweep.models.scoring import bits
 from lstm_sweep.models.size import ENOUGH_SYMBOLS, SizeRule
 from lstm_sweep.search.report.charts import (
+    LARGEST,
+    NOTHING,
     Band,
     Bar,
     Dot,
@@ -26,8 +28,9 @@ from lstm_sweep.search.report.charts import (
     best_over_time,
     learning_curves,
     scatter,
+    short,
 )
-from lstm_sweep.search.report.svg import LARGEST, NOTHING, Figure, Table, duration, short
+from lstm_sweep.search.values import documents
 from lstm_sweep.search.values.sweep import SHARES, Confirmed, Sweep
 from lstm_sweep.search.values.trial import VALIDATION_LOSS, Objective, Phase, Trial, shown_name
 
@@ -38,6 +41,31 @@ USUAL = 0.01
 #: phases of the trials of a sweep, and what they are called beside their marks
 PHASES = {Phase.LADDER: "ladder", Phase.SEARCH: "search", Phase.CONFIRM: "confirmation"}
 SHORT = {Phase.LADDER: "ladder", Phase.CONFIRM: "seed"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers for people; `note` says what is left out."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture, or `NOTHING`, what it shows in words, and its numbers."""
+
+    title: str
+    picture: Markup
+    caption: str
+    table: Table
+
+
+def duration(seconds: float) -> str:
+    """A time for people, which no line break divides: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
+    text = f"{seconds:.1f} s" if seconds < 10 else documents.duration(seconds)
+    return text.replace(" ", "\u00a0")
 
 
 def losses(found: Findings) -> Iterator[Figure]:

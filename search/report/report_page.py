@@ -16,8 +16,8 @@ from lstm_sweep.models.scoring import bits
 from lstm_sweep.search.process.files import REPORT_MARK
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import class_figures, figures
-from lstm_sweep.search.report.figures import Axis, Findings, by_name
-from lstm_sweep.search.report.svg import NOT_XML, Table, duration, short
+from lstm_sweep.search.report.charts import NOT_XML, short
+from lstm_sweep.search.report.figures import Axis, Findings, Table, by_name, duration
 from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 

@@ -30,10 +30,9 @@ from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.sweeps import OTHER_DATA, SweepRow
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.report import figures, report_page
-from lstm_sweep.search.report.charts import Bar, bars
-from lstm_sweep.search.report.figures import Findings, by_name
+from lstm_sweep.search.report.charts import Bar, bars, escaped
+from lstm_sweep.search.report.figures import Figure, Findings, Table, by_name, duration
 from lstm_sweep.search.report.report_page import style
-from lstm_sweep.search.report.svg import Figure, Table, duration, escaped
 from lstm_sweep.search.service.answers import ProblemError, refusal
 from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.queue import QueuedSweep

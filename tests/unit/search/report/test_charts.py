@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models import classes
 from lstm_sweep.models.classes import Evidence
-from lstm_sweep.search.report import class_figures, report_page, svg
+from lstm_sweep.search.report import charts, class_figures, report_page
 from lstm_sweep.search.report.charts import (
+    CHARACTER,
+    TICKS,
     Band,
     Bar,
     Dot,
@@ -19,10 +21,10 @@ from lstm_sweep.search.report.charts import (
     bars,
     best_over_time,
     learning_curves,
+    scale,
     scatter,
 )
 from lstm_sweep.search.report.figures import Findings
-from lstm_sweep.search.report.svg import CHARACTER, scale
 from lstm_sweep.search.store import reader
 from tests.unit.search.report.found import (
     HOSTILE,
@@ -102,20 +104,20 @@ def test_what_has_no_result_is_a_cross_at_the_upper_edge() -> None:
 finite = st.floats(min_value=-1e100, max_value=1e100)
 
 
-@given(st.lists(finite, min_size=1), st.booleans(), st.integers(2, 12))
-def test_every_scale_has_finite_places_and_ticks(values: list[float], log: bool, most: int) -> None:
+@given(st.lists(finite, min_size=1), st.booleans())
+def test_every_scale_has_finite_places_and_ticks(values: list[float], log: bool) -> None:
     found = scale(values, 10, 500, log=log)
     if found is None:
         assert log and all(value < 1e-100 for value in values)
         return
-    ticks = found.ticks(most)
-    assert all(math.isfinite(tick) for tick in ticks) and len(ticks) <= 3 * most + 2
+    ticks = found.ticks()
+    assert all(math.isfinite(tick) for tick in ticks) and len(ticks) <= TICKS + 2
     for value in [*values, *ticks]:
         assert 10 <= found(value) <= 500 or (log and value < 1e-100)
 
 
 def test_what_comes_from_outside_is_escaped_and_stays_well_formed() -> None:
-    made = svg.element("text", HOSTILE, aria_label=HOSTILE, class_="a b")
+    made = charts.element("text", HOSTILE, aria_label=HOSTILE, class_="a b")
     found = ElementTree.fromstring(made)
     assert "<script>" not in made and len(found) == 0
     assert found.text == "</svg><script>alert('1')</script> & \"x\" \ufffd\ufffd[31m\ufffd"
@@ -125,7 +127,7 @@ def test_what_comes_from_outside_is_escaped_and_stays_well_formed() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_there_is_no_place_for_what_is_not_finite(value: float) -> None:
     with pytest.raises(ValueError, match="expected a finite number"):
-        svg.element("circle", cx=value)
+        charts.element("circle", cx=value)
 
 
 @pytest.fixture(autouse=True)
