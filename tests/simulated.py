@@ -110,7 +110,7 @@ class Simulation:
             waited = self.known.get(trial.number)
             goes_on = waited is not None and not waited.ended
             one = (waited if waited and goes_on else trial).with_slot(self._free.pop(0), self.now)
-            self.policy.begin(one)
+            self.policy.put(one)
             self.known[one.number] = one
             self.placed.append(trial)
             if not goes_on:
@@ -145,7 +145,7 @@ class Simulation:
         if isinstance(verdict, Paused):
             one = self.known[one.number] = one.with_pause(verdict, self.now)
             self._free.append(one.slot)
-            self.policy.pause(one)
+            self.policy.put(one)
         elif verdict:
             self._end(one, verdict)
         else:
@@ -157,7 +157,7 @@ class Simulation:
         one = self.known[one.number] = one.with_end(ended, self.now)
         outcome = ended.outcome
         if outcome.is_accident and one.attempt < outcome.most_attempts(one.phase):
-            self.policy.lose(one)
+            self.policy.put(one)
             self._again.append(one.next_attempt())
             return
         for other, why in self.policy.end(one):

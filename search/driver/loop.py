@@ -268,7 +268,7 @@ class Loop:
         else:
             params, remarks = self.task.params(trial.config), self.task.remarks(trial.config)
             self.journal.open_trial(trial, device, params, remarks)
-        self.policy.begin(self._state.running[slot])
+        self.policy.put(self._state.running[slot])
         self._writer.check()  # no worker is started once the store has failed
         best, training = paused.best_loss if paused else None, self.task.training(self.folder)
         self.engine.start(
@@ -369,7 +369,7 @@ class Loop:
         if progress.preempted:
             self._preempted.add(progress.number)
         else:
-            self.policy.pause(progress)
+            self.policy.put(progress)
         self.journal.pause_trial(progress)
 
     def _tell(self, one: Trial, verdict: Ended | Paused) -> None:
@@ -447,7 +447,7 @@ class Loop:
             self._kept.add(progress.key)
         self._drop_displaced()
         if again:
-            self.policy.lose(progress)
+            self.policy.put(progress)
         else:
             self._learn(progress)
         if not self._state.closing:

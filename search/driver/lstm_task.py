@@ -35,7 +35,7 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.lstm_problem import (
     all_carried,
     fewest_steps,
-    fitting_round_size,
+    fitting_grain,
     fitting_rounds,
     lstm_problem,
 )
@@ -187,20 +187,16 @@ def settled_spec(spec: SweepSpec, corpus: Corpus) -> SweepSpec:
     spec = _with_space(spec, facts, size)
     if isinstance(rounds, int) and isinstance(targets, int):
         return spec
-    found = fitting_round_size(
+    rounds, fitting = fitting_grain(
         spec.space,
-        symbols,
-        alphabet,
-        rounds_per_epoch=rounds if isinstance(rounds, int) else None,
+        dataclasses.replace(size, validation=len(split), adjacent=adjacent),
+        _fits(spec, size),
+        rounds=rounds if isinstance(rounds, int) else None,
         targets=targets if isinstance(targets, int) else None,
-        adjacent=adjacent,
-        validation_symbols=len(corpus.validation),
-        admits=_fits(spec, size),
     )
     if not isinstance(targets, int):  # no more than can be drawn
-        known = len(corpus.validation) - len(corpus.validation.unknown)
-        found = dataclasses.replace(found, targets=min(found.targets, known))
-    return dataclasses.replace(spec, targets=found.targets, rounds_per_epoch=found.rounds_per_epoch)
+        targets = min(fitting, len(split) - len(split.unknown))
+    return dataclasses.replace(spec, targets=targets, rounds_per_epoch=rounds)
 
 
 def settled_classes(spec: SweepSpec, size: DataSize) -> SweepSpec:

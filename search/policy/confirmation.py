@@ -149,7 +149,7 @@ class Confirmation:
 
     def to_confirm(self) -> list[Trial]:
         """The best configs that have ended, but those of a ladder of steps, which are untrained."""
-        trained = [one for one in self._trials.ranked() if one.steps is None]
+        trained = [one for one in self._trials.ranked if one.steps is None]
         return trained[: self._plan.confirm_configs]
 
     def results(self) -> list[Confirmed]:

@@ -18,7 +18,7 @@ from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
 from lstm_sweep.models.data.streams import PARTS, RUN_UP
 from lstm_sweep.models.data.windows import steps_with_target
 from lstm_sweep.models.size import SAMPLED, SAMPLED_FROM
-from lstm_sweep.search.policy.problem import Array, Costs, Ranking, grown
+from lstm_sweep.search.policy.problem import Array, Costs, grown, usual
 
 #: seconds per matrix operation, per step of a layer through time, and per element of its gates:
 #: what one core of a common machine needs; replaced by what is seen
@@ -150,9 +150,10 @@ class CostModel(Costs):
         """With `single_rounds` no trial has a second round."""
         super().__init__()
         self._data_size, self._single_rounds = data_size, single_rounds
-        #: `<float64>[1 + operations, trials]`: seconds of a round of each, and what it computes
-        self._seen = np.full((1 + len(PRIOR), 64), np.nan)
-        self._fixed = Ranking()
+        #: `<float64>[2 + operations, trials]`: seconds that each took beside its rounds, those of a
+        #: round, and what that computes
+        self._seen = np.full((2 + len(PRIOR), 64), np.nan)
+        self.fixed_seconds = PRIOR_FIXED
         self._rates: Array | None = None
 
     def observe(
@@ -166,20 +167,16 @@ class CostModel(Costs):
             return
         typical = float(statistics.median(later))
         self._seen = grown(self._seen, number + 1)
-        self._seen[:, number] = typical, *operations(as_lstm_config(config), self._data_size)
-        self._rates = None
+        self._seen[1:, number] = typical, *operations(as_lstm_config(config), self._data_size)
         if total is not None:
-            self._fixed.put(number, max(0.0, total - sum(rounds[1:]) - typical))
+            self._seen[0, number] = max(0.0, total - sum(rounds[1:]) - typical)
+            self.fixed_seconds = usual(self._seen[0], PRIOR_FIXED)
+        self._rates = None
 
     def round_seconds(self, config: Config) -> float:
         if self._rates is None:
             self._rates = self._fit()
         return float(operations(as_lstm_config(config), self._data_size) @ self._rates)
-
-    @property
-    def fixed_seconds(self) -> float:
-        usual = self._fixed.median()
-        return PRIOR_FIXED if usual is None else usual
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
         return self.fixed_seconds + rounds * self.round_seconds(config)
@@ -188,10 +185,10 @@ class CostModel(Costs):
         from scipy.optimize import nnls
 
         prior = np.array(PRIOR)
-        seconds, *work_ = self._seen[:, ~np.isnan(self._seen[0])]
+        seconds, *operations_ = self._seen[1:, ~np.isnan(self._seen[1])]
         if not len(seconds):
             return prior
-        work = np.array(work_).T
+        work = np.array(operations_).T
         # the machine's pace against the prior's first, so that the prior fits its speed
         pace = float(np.exp(np.median(np.log(seconds / (work @ prior)))))
         scaled = work * prior * pace  # seconds that each kind of work would take by the prior

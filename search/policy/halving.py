@@ -19,7 +19,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.search.policy.problem import Ranking, SearchProblem, Trials, grown, lowest
+from lstm_sweep.search.policy.problem import SearchProblem, Trials, grown, lowest
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 
 #: of this many trials at a rung one goes on
@@ -51,11 +51,9 @@ class Halving:
         #: the trial that is compared later than usual, and after how many rounds
         self._late: tuple[int, int] | None = None
         self._rungs = rungs(problem.rounds, problem.first_rung)
-        #: at each rung the losses of all that have come there
-        self._there = [Ranking() for _ in self._rungs]
-        #: `<float64>[4, trials]`, NaN of those that are not compared: the last loss of each, the
-        #: place of the rung that it has come to (-1 before the first), its loss there, what it does
-        self._compared = np.full((4, 64), np.nan)
+        #: `<float64>[3 + rungs, trials]`, NaN of those that are not compared: the last loss of
+        #: each, the place of its last rung (-1 before the first), what it does; its loss at each
+        self._compared = np.full((3 + len(self._rungs), 64), np.nan)
 
     # who is compared with whom
 
@@ -71,22 +69,14 @@ class Halving:
         return self._problem.first_rung
 
     def put(self, one: Trial) -> None:
-        number, losses = one.number, one.best_so_far
+        self._compared = grown(self._compared, one.number + 1)
+        column = self._compared[:, one.number]
+        column[:] = np.nan
         failed = one.ended and not one.ended.outcome.ranks
-        known = not failed and one.best_round is not None and self.may_judge(one)
-        at = self._at_rungs(one) if known else []
-        for place, there in enumerate(self._there):
-            there.put(number, at[place] if place < len(at) else None)
-        self._compared = grown(self._compared, number + 1)
-        self._compared[:, number] = np.nan
-        if known:
+        if not failed and one.best_round is not None and self.may_judge(one):
+            at = self._at_rungs(one)
             does = _OVER if one.ended else _WAITS if one.paused else _RUNS
-            self._compared[:, number] = (
-                losses[-1],
-                len(at) - 1,
-                (at or losses)[-1 if at else 0],
-                does,
-            )
+            column[: 3 + len(at)] = one.best_so_far[-1], len(at) - 1, does, *at
 
     def _at_rungs(self, one: Trial) -> list[float]:
         """The loss of a trial at each of the rungs that it has come to.
@@ -106,7 +96,7 @@ class Halving:
 
     def _leaders(self, places: int) -> list[int]:
         """The best trials with rounds left, if better than all that have ended."""
-        losses, _, _, does = self._compared
+        losses, does = self._compared[[0, 2]]
         best = min(losses[does == _OVER], default=math.inf)
         return lowest(np.flatnonzero((does < _OVER) & (losses < best)), losses, places)
 
@@ -115,7 +105,7 @@ class Halving:
         return self._trials[found[0]] if found else None
 
     def _best_paused(self, among: Collection[int] | None = None) -> Trial | None:
-        paused = self._compared[3] == _WAITS
+        paused = self._compared[2] == _WAITS
         if among is not None:
             paused &= np.isin(np.arange(len(paused)), list(among))
         return self._best(paused)
@@ -126,11 +116,12 @@ class Halving:
 
     def _rank(self, number: int) -> tuple[int, int]:
         """Place of a trial among all that have come to its last rung, and how many these are."""
-        _, rung, loss, _ = self._compared[:, number]
+        rung = int(self._compared[1, number])
         if rung < 0:
             return 1, 1
-        there = self._there[int(rung)]
-        return 1 + there.place_of(loss), len(there)
+        there = self._compared[3 + rung]
+        places = np.count_nonzero(there < there[number]), np.count_nonzero(~np.isnan(there))
+        return 1 + int(places[0]), int(places[1])
 
     def _is_promoted(self, number: int) -> bool:
         place, reached = self._rank(number)
@@ -138,13 +129,14 @@ class Halving:
 
     def _to_promote(self, leaders: Collection[int]) -> Trial | None:
         """The paused trial promoted from the highest rung; leaders have slots of their own."""
-        _, rung, losses, does = self._compared
+        _, rung, does, *at_rungs = self._compared
         asked = does == _WAITS
         asked[list(leaders)] = False
-        for place, there in reversed(list(enumerate(self._there))):
+        for place, losses in reversed(list(enumerate(at_rungs))):
+            there = losses[~np.isnan(losses)]
             if places := len(there) // FACTOR:
-                promoted = asked & (rung == place) & (losses <= there.at(places - 1))
-                if found := lowest(np.flatnonzero(promoted), losses, 1):
+                good = losses <= np.partition(there, places - 1)[places - 1]
+                if found := lowest(np.flatnonzero(asked & (rung == place) & good), losses, 1):
                     return self._trials[found[0]]
         return None
 
@@ -197,8 +189,6 @@ class Halving:
         return one
 
     def next(self) -> Trial | None:
-        if not self._trials.any_paused:
-            return None
         leaders = self._leaders(self._most_leaders)
         leading = (self._trials[number] for number in leaders[: self._lead_places()])
         return next((one for one in leading if one.paused), None) or self._to_promote(leaders)

@@ -6,7 +6,7 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lstm_sweep.models.config import (
     NORMALIZING,
@@ -311,73 +311,54 @@ def most_overhead(adjacent: int) -> float:
     return OVERHEAD if adjacent > 1 else OVERHEAD_APART
 
 
-def fewest_targets(adjacent: int, *, several_rounds: bool) -> int:
-    """How many targets a sweep has at the least, so many of them side by side."""
-    return FEWEST_APART if several_rounds and adjacent == 1 else FEWEST_TARGETS
-
-
-@dataclass(frozen=True)
-class RoundSize:
-    """How many rounds an epoch has, and how many targets score each of them."""
-
-    rounds_per_epoch: int
-    #: validation targets that are scored after each round
-    targets: int
-
-
-def fitting_round_size(
+def fitting_grain(
     space: Space,
-    symbols: int,
-    alphabet: int,
-    *,
-    rounds_per_epoch: int | None = None,
-    targets: int | None = None,
-    validation_symbols: int | None = None,
-    adjacent: int = 1,
+    size: DataSize,
     admits: Admits = admits_all,
-) -> RoundSize:
-    """The grain that suits a search of `space` on so many training symbols.
+    *,
+    rounds: int | None = None,
+    targets: int | None = None,
+) -> tuple[int, int]:
+    """The rounds of an epoch that suit a search of `space`, and the targets that score each.
 
     Both numbers follow from what networks of the space cost by `cost.PRIOR`, so they are the same
-    on every machine, and known before anything is trained.
-
-    A round of the usual network takes `USUAL_S` or as much longer as it needs so that scoring is no
-    more than `most_overhead` of it, and so that the cheapest network takes `CHEAPEST_S`. It is an
-    epoch at most, and has a step of the optimizer at least. `rounds_per_epoch` and `targets` are
-    taken as they are given, but no more are scored than there are `validation_symbols`; `adjacent`
-    of them are side by side. If all networks carry their state, all are scored where that is
-    affordable, and otherwise as many as take the share that is for scoring.
+    on every machine, and known before anything is trained. Those that are given are taken. If all
+    networks carry their state, all targets of the split are scored where that is affordable, and
+    otherwise as many as take the share that is for scoring; there may be fewer in a small split.
     """
     usual = usual_network(space, admits)
-    size = DataSize(symbols, alphabet, 0, validation=validation_symbols, adjacent=adjacent)
-    epoch_s = prior_seconds(usual, size)
-    overhead = most_overhead(adjacent) / (1 - most_overhead(adjacent))  # of training alone
 
     def score_s(scored: int) -> float:
         return prior_seconds(usual, replace(size, targets=scored)) - epoch_s
 
-    rounds = rounds_per_epoch
+    epoch_s = prior_seconds(usual, replace(size, targets=0))
+    fewest = FEWEST_TARGETS if size.adjacent > 1 else FEWEST_APART
     if rounds is None:
-        scored = fewest_targets(adjacent, several_rounds=True) if targets is None else targets
-        if validation_symbols is not None:
-            scored = min(scored, validation_symbols)
+        scored = targets or fewest
+        if size.validation is not None:
+            scored = min(scored, size.validation)
         rounds = fitting_rounds(space, replace(size, targets=scored), admits)
     if targets is not None:
-        return RoundSize(rounds, targets)
+        return rounds, targets
     most = MOST_TARGETS
-    if usual.carried and validation_symbols:  # no network is `reset`
-        most = validation_symbols
+    if usual.carried and size.validation:  # no network is `reset`
+        most = size.validation
         if score_s(most) / (epoch_s / rounds + score_s(most)) <= OVERHEAD_OF_ALL:
-            return RoundSize(rounds, most)
+            return rounds, most
     blocks = range(SCORING_ROWS, most + SCORING_ROWS, SCORING_ROWS)
-    free_s = epoch_s / rounds * overhead - REPORT_S
+    share = most_overhead(size.adjacent)
+    free_s = epoch_s / rounds * (share / (1 - share)) - REPORT_S
     affordable = bisect_right(blocks, free_s, key=score_s) * SCORING_ROWS
-    fewest = fewest_targets(adjacent, several_rounds=rounds > 1)
-    return RoundSize(rounds, min(max(affordable, fewest), most))
+    return rounds, min(max(affordable, fewest if rounds > 1 else FEWEST_TARGETS), most)
 
 
 def fitting_rounds(space: Space, size: DataSize, admits: Admits) -> int:
-    """Into how many rounds an epoch is divided where so many targets are scored after each."""
+    """Into how many rounds an epoch is divided where `size.targets` are scored after each.
+
+    A round of the usual network takes `USUAL_S` or as much longer as it needs so that scoring is no
+    more than `most_overhead` of it, and so that the cheapest network takes `CHEAPEST_S`. It is an
+    epoch at most, and has a step of the optimizer at least.
+    """
     usual, untrained = usual_network(space, admits), replace(size, targets=0)
     epoch_s, overhead = prior_seconds(usual, untrained), most_overhead(size.adjacent)
     score_s = prior_seconds(usual, size) - epoch_s
@@ -416,18 +397,13 @@ def fewest_steps(space: Space, size: DataSize) -> int:
         return max(1, math.ceil(sequences / space.largest("batch_size")))
     middle = as_lstm_config(space.middle())
     strides = [space.largest("stride")] + [0] * (0 in space["stride"])
-    directions = [direction for direction in ("uni", "bi") if direction in space["direction"]]
-    configs = [
+    own = [space["direction"].values() or [], strides, space["state"].values() or []]
+    length = space.largest("sequence_length")
+    widest = max(
         middle.evolve(
-            direction=direction,
-            stride=stride,
-            state=state,
-            sequence_length=space.largest("sequence_length"),
-        )
-        for direction, stride, state in itertools.product(
-            directions, strides, space["state"].values() or []
-        )
-    ]
-    widest = max(config.window_stride for config in configs)
+            sequence_length=length, direction=direction, stride=stride, state=state
+        ).window_stride
+        for direction, stride, state in itertools.product(*own)
+    )
     # a random offset may leave out a window
     return max(1, math.ceil(size.symbols // widest / space.largest("batch_size")))

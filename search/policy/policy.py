@@ -109,7 +109,7 @@ class Policy:
     def _next_paused(self, free: float | None, *, last: bool = False) -> Trial | None:
         """A paused trial that goes on now; with `last`, since no new one is begun."""
         pausing = self._search.pausing
-        if pausing is None or not self.known.any_paused or self.confirmation.begun:
+        if pausing is None or not self.known.paused or self.confirmation.begun:
             return None
         if free is not None and free <= self.costs.fixed_seconds:
             return None
@@ -118,7 +118,7 @@ class Policy:
     def dropped(self) -> list[tuple[Trial, Ended]]:
         if not self.confirmation.begun and not self.stop:
             return []
-        return [(one, pruned(one.paused)) for one in self.known.paused()]
+        return [(one, pruned(one.paused)) for one in self.known.paused]
 
     def _left(self, gone: float) -> float | None:
         return None if self.plan.seconds is None else self.plan.seconds - gone
@@ -152,7 +152,7 @@ class Policy:
         if pausing and not (late or again.begun) and pausing.running_leader():
             return None  # the best may be the last to end
         self.confirmation.begin(self.plan.trials - self._next)
-        if self.known.any_paused:  # they are ended first
+        if self.known.paused:  # they are ended first
             return None
         running = self.known.open
         if any(one.number in self._judged for one in running):
@@ -172,29 +172,23 @@ class Policy:
         is_late = self.confirmation.next() or short
         if is_late and left is not None and seconds is not None:
             return out_of_time(seconds, left)
-        may_have_one = self.known.ranked() or self.known.open
+        may_have_one = self.known.ranked or self.known.open
         return over or (all_trials(self.plan.trials) if may_have_one else NO_RESULT)
 
-    def begin(self, progress: Trial) -> None:
+    def put(self, progress: Trial) -> None:
+        """A trial begins or goes on, is paused, or has ended and is tried again."""
         self._judged.discard(progress.number)
-        self._take(progress)
         self._next = max(self._next, progress.number + 1)
+        self.note(progress)
 
-    def _take(self, progress: Trial) -> Trial:
+    def note(self, progress: Trial) -> Trial:
         """Keep what is known of a trial by now; one that makes room for another sweep runs on."""
         one = replace(progress, paused="") if progress.preempted else progress
         self.known.put(one)
         self._search.put(one)
-        return one
-
-    def _observe_costs(self, one: Trial) -> None:
         if one.steps is None:  # else it ends within a round
             total = one.seconds if is_whole(one) else None
             self.costs.observe(one.number, one.config, one.round_seconds, total)
-
-    def note(self, progress: Trial) -> Trial:
-        one = self._take(progress)
-        self._observe_costs(one)
         return one
 
     def judge(self, progress: Trial) -> Ended | Paused | None:
@@ -205,10 +199,6 @@ class Policy:
             self._judged.add(one.number)
         return verdict
 
-    def pause(self, progress: Trial) -> None:
-        self._judged.discard(progress.number)
-        self._take(progress)
-
     def _verdict(self, one: Trial) -> Ended | Paused | None:
         if ended := stopped_early(one, self.plan.early_stopping):
             return ended
@@ -216,13 +206,9 @@ class Policy:
             return self._ladder.judge(one)
         return None if one.phase is Phase.CONFIRM else self._search.judge(one)
 
-    def lose(self, progress: Trial) -> None:
-        self._take(progress)
-
     def end(self, progress: Trial) -> list[tuple[Trial, Ended]]:
         """A trial has ended; return those that are no longer needed, and how to end them."""
-        one = self._take(progress)
-        self._observe_costs(one)
+        one = self.note(progress)
         self._search.end(one)
         if self.ladder is not None or one.phase is not Phase.LADDER:
             return []
@@ -268,10 +254,8 @@ class Policy:
         trials = [*known.values(), *waiting]
         searched = max((t.number for t in trials if t.phase is not Phase.CONFIRM), default=-1)
         for number in sorted(known):
-            self.begin(known[number])
+            self.put(known[number])
         self._ladder.resume(waiting)
-        for one in paused:
-            self._observe_costs(one)
         under_way = {trial.number for trial in (*waiting, *paused)}
         for number, one in last.items():
             if number not in under_way:

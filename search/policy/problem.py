@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,51 +36,18 @@ def grown(array: Array, size: int) -> Array:
 
 
 def lowest(numbers: NDArray[np.intp], losses: Array, count: int) -> list[int]:
-    """The so many of the numbers that have the lowest losses, in order; then the lower ones."""
+    """The so many of the ascending numbers that have the lowest losses, in order."""
     own = losses[numbers]
     if count < len(own):
         within = own <= np.partition(own, count - 1)[count - 1]
         numbers, own = numbers[within], own[within]
-    order = np.lexsort((numbers, own))[:count]
-    return [int(number) for number in numbers[order]]
+    return numbers[np.argsort(own, kind="stable")[:count]].tolist()  # type: ignore[no-any-return]
 
 
-class Ranking:
-    """Values by the number of a trial, kept in order; of equal ones the lower number is first."""
-
-    def __init__(self) -> None:
-        self._ordered: list[tuple[float, int]] = []
-        self._values: dict[int, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._ordered)
-
-    def put(self, number: int, value: float | None) -> None:
-        old = self._values.get(number)
-        if old == value:
-            return
-        if old is not None:
-            del self._ordered[bisect_left(self._ordered, (old, number))]
-            del self._values[number]
-        if value is not None:
-            insort(self._ordered, (value, number))
-            self._values[number] = value
-
-    def numbers(self, count: int | None = None) -> list[int]:
-        return [number for _, number in self._ordered[:count]]
-
-    def at(self, place: int) -> float:
-        return self._ordered[place][0] if place < len(self._ordered) else math.inf
-
-    def place_of(self, value: float) -> int:
-        return bisect_left(self._ordered, (value, -1))
-
-    def median(self) -> float | None:
-        if not self._ordered:
-            return None
-        middle = len(self._ordered) // 2
-        upper = self.at(middle)
-        return upper if len(self._ordered) % 2 else (self.at(middle - 1) + upper) / 2
+def usual(values: Array, otherwise: float) -> float:
+    """Median of those that are known (not NaN)."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else otherwise
 
 
 class Costs:
@@ -90,28 +56,27 @@ class Costs:
     Such a trial says nothing before its end, so it always takes what a whole one does.
     """
 
-    def __init__(self) -> None:
-        self._rounds, self._totals = Ranking(), Ranking()
+    fixed_seconds: float = 0.0
 
-    @property
-    def fixed_seconds(self) -> float:
-        return 0.0
+    def __init__(self) -> None:
+        #: `<float64>[2, trials]`: usual seconds of a round of each, and those of whole trials
+        self._seen = np.full((2, 64), np.nan)
 
     def observe(
         self, number: int, config: Config, rounds: Sequence[float], total: float | None = None
     ) -> None:
         """Learn from the rounds of a trial so far; `total` is what it took, if it is whole."""
+        self._seen = grown(self._seen, number + 1)
         if rounds:
-            self._rounds.put(number, float(np.median(rounds)))
+            self._seen[0, number] = np.median(rounds)
         if total is not None:
-            self._totals.put(number, total)
+            self._seen[1, number] = total
 
     def round_seconds(self, config: Config) -> float:
-        usual = self._rounds.median()
-        return 1.0 if usual is None else usual
+        return usual(self._seen[0], 1.0)
 
     def trial_seconds(self, config: Config, rounds: int) -> float:
-        return self._totals.median() or 0.0
+        return usual(self._seen[1], 0.0)
 
 
 #: whether a config may be tried
@@ -208,21 +173,23 @@ def described(prior: Sequence[EarlierBest]) -> list[str]:
     return [f"prior: begins with the best {sweeps} on these data ({trials})"]
 
 
-class Trials(Mapping[int, Trial]):
+class Trials(dict[int, Trial]):
     """The last attempt of each trial by its number, in the order in which they were first put."""
 
     def __init__(self, slots: int = 1) -> None:
+        super().__init__()
         #: how many trials may run at once by now, 1 or more: other sweeps come and go, and nodes
         self.slots = slots
-        self._trials: dict[int, Trial] = {}
         self._open, self._paused, self._again = set[int](), set[int](), set[int]()
-        self._ranked, self._so_far = Ranking(), Ranking()
+        #: `<float64>[2, trials]` of first runs, NaN of others: the loss of one that competes, and
+        #: that so far of one that is not of steps only
+        self._losses = np.full((2, 64), np.nan)
         #: configs of all trials but those that confirm
         self.configs: set[Config] = set()
 
     def put(self, one: Trial) -> None:
-        number, first = one.number, one.phase is not Phase.CONFIRM
-        self._trials[number] = one
+        number, first, loss = one.number, one.phase is not Phase.CONFIRM, one.ranked_loss
+        self[number] = one
         for numbers, holds in (
             (self._open, one.ended is None),
             (self._paused, bool(one.paused)),
@@ -231,33 +198,21 @@ class Trials(Mapping[int, Trial]):
             numbers.add(number) if holds else numbers.discard(number)
         if first:
             self.configs.add(one.config)
-            self._ranked.put(number, one.ranked_loss)
-        if first and one.steps is None:
-            self._so_far.put(number, one.ranked_loss if one.ended else one.best_loss)
-
-    def __getitem__(self, number: int) -> Trial:
-        return self._trials[number]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._trials)
-
-    def __len__(self) -> int:
-        return len(self._trials)
+            so_far = None if one.steps is not None else loss if one.ended else one.best_loss
+            self._losses = grown(self._losses, number + 1)
+            self._losses[:, number] = [np.nan if x is None else x for x in (loss, so_far)]
 
     def _of(self, numbers: Iterable[int]) -> list[Trial]:
-        return [self._trials[number] for number in numbers]
+        return [self[number] for number in numbers]
 
     def of(self, phase: Phase) -> list[Trial]:
-        return [one for one in self._trials.values() if one.phase is phase]
-
-    @property
-    def any_paused(self) -> bool:
-        return bool(self._paused)
+        return [one for one in self.values() if one.phase is phase]
 
     @property
     def open(self) -> list[Trial]:
         return self._of(sorted(self._open))
 
+    @property
     def paused(self) -> list[Trial]:
         return self._of(sorted(self._paused))
 
@@ -265,12 +220,16 @@ class Trials(Mapping[int, Trial]):
     def again(self) -> list[Trial]:
         return self._of(sorted(self._again))
 
+    @property
     def ranked(self) -> list[Trial]:
-        return self._of(self._ranked.numbers())
+        return self._best(self._losses[0], len(self))
 
-    def best_so_far(self, count: int | None = None) -> list[Trial]:
+    def best_so_far(self, count: int) -> list[Trial]:
         """The best first runs by their loss so far, those under way too, but none of steps only."""
-        return self._of(self._so_far.numbers(count))
+        return self._best(self._losses[1], count)
+
+    def _best(self, losses: Array, count: int) -> list[Trial]:
+        return self._of(lowest(np.flatnonzero(~np.isnan(losses)), losses, count))
 
 
 #: nothing is begun any more, since none of many trials has a loss

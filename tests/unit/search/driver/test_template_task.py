@@ -61,7 +61,7 @@ def begun(policy: Policy) -> Trial:
     trial = policy.next()
     assert trial
     progress = trial.with_slot(Slot(0), 0.0)
-    policy.begin(progress)
+    policy.put(progress)
     return progress
 
 

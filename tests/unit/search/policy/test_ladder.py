@@ -192,7 +192,7 @@ def test_a_ladder_that_goes_on_is_trained_as_long_as_before(
     following = rebuilt.next()
     assert following and (following.phase, following.steps) == (Phase.LADDER, before.steps)
     one = course_of(following)
-    rebuilt.begin(one)
+    rebuilt.put(one)
     for number in range(1, (before.rounds or 9) + 1):
         one = with_rounds(one, {"val_loss": 1.9})
         assert bool(rebuilt.judge(one)) is (number == before.rounds)
@@ -206,14 +206,14 @@ def test_a_rate_that_stopped_early_makes_no_other_shorter_when_a_sweep_goes_on(
     first, again = (policy_of(plan, ladder_length=lambda *_: LadderLength(rounds)) for _ in "12")
     trial = first.next()
     assert trial
-    first.begin(stuck := course_of(trial))
+    first.put(stuck := course_of(trial))
     while (ended := first.judge(stuck)) is None:
         stuck = with_rounds(stuck, {"val_loss": 2.9})
     assert isinstance(ended, Ended) and len(stuck.rounds) == 3
     again.restore([stuck.with_end(ended, 3.0)], [], extended=False)
     trial = again.next()
     assert trial
-    again.begin(following := course_of(trial))
+    again.put(following := course_of(trial))
     for number in range(1, 9):
         following = with_rounds(following, {"val_loss": 2.5 - 0.1 * number})
         assert bool(again.judge(following)) is (number == rounds)

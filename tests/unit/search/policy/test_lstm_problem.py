@@ -30,10 +30,9 @@ from lstm_sweep.search.policy.lstm_problem import (
     MOST_TARGETS,
     REPORT_S,
     USUAL_S,
-    RoundSize,
     cheapest_network,
     fewest_steps,
-    fitting_round_size,
+    fitting_grain,
     lstm_problem,
     most_overhead,
     rate_share,
@@ -186,12 +185,12 @@ def admits_of(symbols: int, alphabet: int) -> Admits:
 
 
 def seconds(
-    config: TrialConfig, symbols: int, alphabet: int, found: RoundSize, adjacent: int = 1
+    config: TrialConfig, symbols: int, alphabet: int, grain: tuple[int, int], adjacent: int = 1
 ) -> tuple[float, float]:
     """Predicted seconds of a round, and those of them that are not training."""
     rates = np.array(PRIOR)
-    size = DataSize(symbols, alphabet, found.targets, found.rounds_per_epoch, adjacent=adjacent)
-    trained = DataSize(symbols, alphabet, 0, found.rounds_per_epoch)
+    size = DataSize(symbols, alphabet, grain[1], grain[0], adjacent=adjacent)
+    trained = DataSize(symbols, alphabet, 0, grain[0])
     whole = float(operations(config, size) @ rates) + REPORT_S
     return whole, whole - float(operations(config, trained) @ rates)
 
@@ -201,12 +200,11 @@ def test_a_round_is_long_enough_for_what_comes_with_it(
     space: Space, symbols: int, alphabet: int, targets: int | None, adjacent: int
 ) -> None:
     admits = admits_of(symbols, alphabet)
-    found = fitting_round_size(
-        space, symbols, alphabet, targets=targets, admits=admits, adjacent=adjacent
-    )
-    assert 1 <= found.rounds_per_epoch <= fewest_steps(space, DataSize(symbols, 30, 0))
-    assert targets in (None, found.targets)
-    if found.rounds_per_epoch == 1:
+    size = DataSize(symbols, alphabet, 0, adjacent=adjacent)
+    found = rounds, scored = fitting_grain(space, size, admits, targets=targets)
+    assert 1 <= rounds <= fewest_steps(space, DataSize(symbols, 30, 0))
+    assert targets in (None, scored)
+    if rounds == 1:
         return
     usual = usual_network(space, admits)
     cheapest = cheapest_network(space, DataSize(symbols, alphabet, 0), admits)
@@ -217,7 +215,7 @@ def test_a_round_is_long_enough_for_what_comes_with_it(
     assert round_s - beside_s >= CHEAPEST_S * (1 - 1e-9)
     if targets is None:
         fewest = FEWEST_APART if adjacent == 1 else FEWEST_TARGETS
-        assert fewest <= found.targets <= MOST_TARGETS
+        assert fewest <= scored <= MOST_TARGETS
 
 
 @given(spaces(), st.integers(100, 5_000))
@@ -244,8 +242,10 @@ def test_the_default_space_on_known_corpora(
     symbols: int, alphabet: int, least: int, most: int
 ) -> None:
     admits, adjacent = admits_of(symbols, alphabet), usual_adjacent(sharing=True)
-    found = fitting_round_size(presets.DEFAULT, symbols, alphabet, admits=admits, adjacent=adjacent)
-    assert least <= found.rounds_per_epoch <= most
+    found = fitting_grain(
+        presets.DEFAULT, DataSize(symbols, alphabet, 0, adjacent=adjacent), admits
+    )
+    assert least <= found[0] <= most
     if symbols < 240_000:
         return
     for length in presets.DEFAULT["sequence_length"].values() or []:
@@ -261,30 +261,27 @@ def test_where_all_networks_carry_their_state_all_symbols_are_targets_or_many() 
     config = usual_network(carried, admits_all)
     adjacent = usual_adjacent(sharing=True, carried=True)
 
-    def found(space: Space, symbols: int, adjacent: int = adjacent) -> RoundSize:
-        return fitting_round_size(
-            space, symbols, 68, validation_symbols=symbols // 8, adjacent=adjacent
-        )
+    def size_of(symbols: int, adjacent: int = adjacent) -> DataSize:
+        return DataSize(symbols, 68, 0, validation=symbols // 8, adjacent=adjacent)
 
-    def share_of_score(symbols: int, of: RoundSize) -> float:
-        size = DataSize(symbols, 68, of.targets, of.rounds_per_epoch, symbols // 8, adjacent)
+    def found(space: Space, symbols: int, adjacent: int = adjacent) -> tuple[int, int]:
+        return fitting_grain(space, size_of(symbols, adjacent))
+
+    def share_of_score(symbols: int, grain: tuple[int, int]) -> float:
+        size = replace(size_of(symbols), rounds_per_epoch=grain[0], targets=grain[1])
         whole, trained = (prior_seconds(config, one) for one in (size, replace(size, targets=0)))
         return 1 - trained / whole
 
     few = found(carried, 200_000)
-    assert few == RoundSize(1, 25_000) and share_of_score(200_000, few) < 0.06
+    assert few == (1, 25_000) and share_of_score(200_000, few) < 0.06
     for symbols in (1_000_000, 100_000_000):
         many, windows = found(carried, symbols), found(uni, symbols, usual_adjacent(sharing=True))
-        assert many.rounds_per_epoch >= windows.rounds_per_epoch > 1
-        assert MOST_TARGETS < many.targets < symbols // 8
+        assert many[0] >= windows[0] > 1 and MOST_TARGETS < many[1] < symbols // 8
         assert share_of_score(symbols, many) < most_overhead(adjacent)
     large = found(with_settings(carried, ["layer_size=512"]), 1_000_000)
-    assert large.targets / adjacent > 30, "groups in many places of the text"
+    assert large[1] / adjacent > 30, "groups in many places of the text"
     assert found(both, 1_000_000, 24) == found(uni, 1_000_000, 24)
-    given_targets = fitting_round_size(
-        carried, 1_000_000, 68, targets=125_000, validation_symbols=125_000, adjacent=adjacent
-    )
-    assert given_targets.targets == 125_000
+    assert fitting_grain(carried, size_of(1_000_000), targets=125_000)[1] == 125_000
 
 
 WIDE = TrialConfig(layers=2, layer_size=64, dropout=0.125, epochs=12)

@@ -205,7 +205,7 @@ def after_one_trial(
     trial = policy.next(0.0)
     assert trial
     progress = course_of(trial)
-    policy.begin(progress)
+    policy.put(progress)
     progress = with_rounds(progress, *[{"val_loss": 2.0, "round_seconds": 10.0}] * 3)
     policy.end(progress.with_end(Ended(outcome), 31.0))
     return policy

@@ -152,7 +152,7 @@ class Doubter(Simulation):
         policy.restore(ended, under_way, paused, extended=False)
         for progress in self.trials:
             if progress.ended is None and not progress.paused:
-                policy.begin(progress)
+                policy.put(progress)
                 for number in range(1, len(progress.rounds) + 1):
                     policy.note(replace(progress, rounds=progress.rounds[:number]))
         return policy
@@ -241,7 +241,7 @@ def test_why_the_search_has_ended_is_known_again_though_it_was_broken_off_later(
     rebuilt = policy_of(plan, space)
     rebuilt.restore(ended, [], extended=False)
     for one in later:
-        rebuilt.begin(replace(one, rounds=(), ended=None))
+        rebuilt.put(replace(one, rounds=(), ended=None))
         rebuilt.end(one)
     assert rebuilt.next(played.now) is None
     assert rebuilt.stop and rebuilt.stop.reason is reason
@@ -253,7 +253,7 @@ def test_a_rate_that_is_no_longer_needed_ends_when_a_sweep_goes_on() -> None:
     rebuilt = policy_of(Plan(trials=24))
     again = course_of(waiting.next_attempt())
     rebuilt.restore(played.trials, [again.planned()], extended=False)
-    rebuilt.begin(again)
+    rebuilt.put(again)
     ended = rebuilt.judge(with_rounds(again, {"val_loss": 2.0, "round_seconds": 1.0}))
     assert isinstance(ended, Ended) and ended.outcome is Outcome.PRUNED
     assert ended.reason.startswith("its learning rate is not needed: ")
