@@ -397,13 +397,13 @@ def fewest_steps(space: Space, size: DataSize) -> int:
         return max(1, math.ceil(sequences / space.largest("batch_size")))
     middle = as_lstm_config(space.middle())
     strides = [space.largest("stride")] + [0] * (0 in space["stride"])
-    own = [space["direction"].values() or [], strides, space["state"].values() or []]
+    directions, states = (space[name].values() or [] for name in ("direction", "state"))
     length = space.largest("sequence_length")
     widest = max(
         middle.evolve(
             sequence_length=length, direction=direction, stride=stride, state=state
         ).window_stride
-        for direction, stride, state in itertools.product(*own)
+        for direction, stride, state in itertools.product(directions, strides, states)
     )
     # a random offset may leave out a window
     return max(1, math.ceil(size.symbols // widest / space.largest("batch_size")))

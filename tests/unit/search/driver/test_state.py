@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,7 +39,6 @@ from lstm_sweep.search.values.trial import (
     Slot,
     Trial,
 )
-from tests.fakes import with_trials
 
 #: a event of `state`, and what it is given beside the state
 Event = tuple[Any, ...]
@@ -98,47 +96,6 @@ def numbers(state: SweepState) -> tuple[list[int], list[int], list[int]]:
     )
 
 
-SLOTS = (Slot(0, core=0), Slot(1, core=1))
-
-
-def progress(
-    number: int,
-    outcome: Outcome | None = None,
-    *losses: float,
-    attempt: int = 1,
-    seconds: float = 0.0,
-    latest: Progressed | None = None,
-) -> Trial:
-    """A trial on the first slot, whose config asks for four epochs."""
-    return Trial(
-        sweep="s",
-        number=number,
-        config=TrialConfig(epochs=4),
-        seed=0,
-        attempt=attempt,
-        slot=SLOTS[0],
-        rounds=[{"val_loss": loss} for loss in losses],
-        latest=latest,
-        ended=Ended(outcome) if outcome else None,
-        seconds=seconds,
-    )
-
-
-def state(
-    *finished: Trial,
-    trials: int = 10,
-    running: Sequence[Trial] = (),
-    waiting: Sequence[Trial] = (),
-    **changes: Any,
-) -> SweepState:
-    """A sweep with these trials."""
-    spec = SweepSpec(trials=trials)
-    new = SweepState(
-        name="s", spec=spec, run_id="parent", slots=SLOTS, baselines={"unigram": 3.0}, **changes
-    )
-    return with_trials(new, finished, running, waiting)
-
-
 @pytest.mark.parametrize(
     "expected, deadline, now, left",
     [
@@ -154,7 +111,8 @@ def state(
 def test_what_is_left_is_to_the_expected_end_or_to_the_deadline(
     expected: float | None, deadline: float | None, now: float, left: float | None
 ) -> None:
-    assert state(expected_end=expected, deadline=deadline, now=now).seconds_left == left
+    state = replace(NEW, expected_end=expected, deadline=deadline, now=now)
+    assert state.seconds_left == left
 
 
 def test_losses_of_a_trial_that_has_failed_are_not_the_best_over_time_any_more() -> None:
@@ -251,9 +209,6 @@ def test_each_order_of_events_that_can_happen_keeps_every_trial_in_one_place(see
 # What the slots of a sweep were used for
 
 
-TWO_SLOTS = (Slot(0), Slot(1))
-
-
 def attempt(
     number: int,
     seconds: float,
@@ -279,7 +234,7 @@ def attempt(
 def spent_by(*finished: Trial, unfinished: tuple[Trial, ...] = (), **changes: Any) -> TimeSpent:
     """Where the time of a sweep with these attempts went; it had slots for 100 seconds."""
     given: dict[str, Any] = {"slot_seconds": 100.0, "unfinished": unfinished} | changes
-    new = SweepState(name="s", spec=SweepSpec(), slots=TWO_SLOTS, **given)
+    new = SweepState(name="s", spec=SweepSpec(), slots=(A, B), **given)
     return with_attempts(new, finished).time_spent
 
 
@@ -355,18 +310,3 @@ def test_a_round_that_is_taken_from_a_checkpoint_is_scored_once() -> None:
     lost = attempt(0, 10.0, Outcome.LOST, scoring=(1.0, 0.5, 0.5))
     again = attempt(0, 10.0, scoring=(1.0001, 0.5, 0.625), attempt=2)  # the third one anew
     assert spent_by(lost, again).scoring == 2.625
-
-
-def test_a_lost_attempt_does_not_count_while_the_next_one_runs() -> None:
-    slot = Slot(0, core=0)
-    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    lost = _progress(trial, slot).with_end(Ended(Outcome.LOST, "killed"), 1.0)
-    new = SweepState(name="s", spec=SweepSpec(trials=2), run_id="run", slots=(slot,))
-    waiting = with_trials(new, [lost], waiting=[trial.next_attempt()])
-    assert waiting.counts == {}
-    assert with_trials(new, [lost], [_progress(trial.next_attempt(), slot)]).counts == {}
-    assert with_trials(new, [lost]).counts == {"lost": 1}
-
-
-def _progress(trial: Trial, slot: Slot) -> Trial:
-    return replace(trial, run_id="run", slot=slot)
