@@ -186,7 +186,7 @@ class Sweep:
 
         It has to have ended. Versions of registered models stay, with the files of their model.
         """
-        return self._actions.delete(self.name).freed.bytes
+        return self._actions.delete(self.name).bytes
 
 
 def _export(

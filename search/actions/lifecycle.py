@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from lstm_sweep.models.data.source import FILES_BESIDE, all_files
 from lstm_sweep.models.errors import InputError, one_of, shown
@@ -373,29 +373,19 @@ ALL, BEST = "all", "best"
 ENDED = frozenset(SweepStatus) - {SweepStatus.PAUSED}
 
 
-@dataclass(frozen=True)
-class Deleted:
+@dataclass(frozen=True, kw_only=True)
+class Deleted(Freed):
     """A sweep that was deleted, or would be."""
 
     sweep: str
     #: whether the run of the sweep and its best trial stay
     keeps_best: bool
-    freed: Freed
     #: runs that are left, for another call, if the time was over
     left: int = 0
 
     def with_more(self, then: Deleted) -> Deleted:
         """What two calls have deleted of it, one after the other."""
-        return replace(then, freed=self.freed + then.freed)
-
-    def to_dict(self) -> dict[str, Any]:
-        more = {"sweep": self.sweep, "keeps_best": self.keeps_best, "left": self.left}
-        return more | self.freed.to_dict()
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        freed = Freed.from_dict(given)
-        return cls(given["sweep"], given["keeps_best"], freed, given["left"])
+        return replace(then, **vars(self + then))
 
 
 @dataclass(frozen=True)
@@ -408,7 +398,7 @@ class Pruned:
 
     @property
     def freed(self) -> Freed:
-        return sum((one.freed for one in self.sweeps), Freed())
+        return sum(self.sweeps, Freed())
 
     @property
     def left(self) -> int:
@@ -546,9 +536,10 @@ def _delete(
     runs = _runs_beside_best(store, run) if keep_best else [*children, run]
     for number, one in enumerate(runs):
         if number and is_over() and not dry_run:
-            return Deleted(name, keep_best, freed, len(runs) - number)
+            left = len(runs) - number
+            return Deleted(**vars(freed), sweep=name, keeps_best=keep_best, left=left)
         freed += registry.delete(store, one.info.run_id, dry_run=dry_run)
-    return Deleted(name, keep_best, freed)
+    return Deleted(**vars(freed), sweep=name, keeps_best=keep_best)
 
 
 def _runs_beside_best(store: Store, run: Any) -> list[Any]:

@@ -55,7 +55,6 @@ from lstm_sweep.search.process.files import (
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.store.registry import Freed
 from lstm_sweep.search.values.options import REFERENCE
 from lstm_sweep.search.values.spec import MAY_CHANGE, OPTIONS, SweepSpec, check_name
 from lstm_sweep.spaces.template.template import Template
@@ -225,7 +224,7 @@ class Remote:
 
     def delete(self, name: str, *, dry_run: bool = False) -> Deleted:
         """Delete a sweep; each request deletes as much as it has time for."""
-        path, done = _sweep(name), Deleted(name, keeps_best=False, freed=Freed())
+        path, done = _sweep(name), Deleted(sweep=name, keeps_best=False)
         with contextlib.suppress(BadRunError):
             self.status(name)
         while True:

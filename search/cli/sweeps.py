@@ -119,9 +119,9 @@ def delete(arguments: Namespace, actions: Actions) -> Answer:
     name = arguments.sweep
     if not arguments.yes:
         would = actions.delete(name, dry_run=True)
-        _confirm(f"delete sweep {plain(name)}: {_runs_text(would.freed)}?")
+        _confirm(f"delete sweep {plain(name)}: {_runs_text(would)}?")
     found = actions.delete(name)
-    return Answer(found.to_dict(), [_deleted_line(found, "deleted"), *_what_stays(found.freed)])
+    return Answer(found.to_dict(), [_deleted_line(found, "deleted"), *_what_stays(found)])
 
 
 def prune(arguments: Namespace, actions: Actions) -> Answer:
@@ -167,7 +167,7 @@ def _runs_text(freed: Freed) -> str:
 
 def _deleted_line(found: Deleted, said: str) -> str:
     beside = " beside its best trial" if found.keeps_best else ""
-    return f"sweep {plain(found.sweep)}{beside}: {_runs_text(found.freed)} {said}"
+    return f"sweep {plain(found.sweep)}{beside}: {_runs_text(found)} {said}"
 
 
 def _what_stays(freed: Freed) -> Iterator[str]:

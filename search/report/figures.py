@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -226,7 +225,8 @@ def _name(one: Trial) -> str:
 
 
 def _trials_table(found: Findings) -> Table:
-    shown = found.best_first
+    """Trials and their hyperparameters that vary, the best first."""
+    shown, names = found.best_first, [axis.name for axis in found.axes]
     cells = [
         [
             one.id,
@@ -237,13 +237,18 @@ def _trials_table(found: Findings) -> Table:
             f"{one.epochs:g}",
             _text(one.parameters or None, ","),
             duration(one.seconds),
+            *(_value(one.hyperparameters.get(name)) for name in names),
         ]
         for one in shown[:MOST_ROWS]
     ]
     cut = len(shown) > MOST_ROWS
     note = f"The first {MOST_ROWS} of {len(shown)}; all: lstm-sweep trials {found.name}" * cut
     headings = ["trial", "phase", "outcome", "loss", "best epoch", "epochs", "parameters", "time"]
-    return Table(headings, cells, note)
+    return Table([*headings, *names], cells, note)
+
+
+def _value(value: int | float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def _levels(found: Findings) -> dict[str, float]:
@@ -341,39 +346,6 @@ def parameters(found: Findings) -> Iterator[Figure]:
         caption,
         _trials_table(found),
     )
-
-
-def coordinates(found: Findings) -> Iterator[Figure]:
-    ranked = [one for one in found.ranked if one.phase != Phase.CONFIRM]
-    if len(ranked) < 2 or not found.axes:
-        return
-    names = [axis.name for axis in found.axes]
-    values = [[one.hyperparameters.get(name) for name in names] for one in ranked]
-    cells = [
-        [one.id, _text(one.best_loss, ".4f"), *map(_value, row)]
-        for one, row in zip(ranked[:MOST_ROWS], values, strict=False)
-    ]
-    note = f"The best {MOST_ROWS} of {len(ranked)}." if len(ranked) > MOST_ROWS else ""
-    best = zip(names, zip(*values[:NAMED], strict=True), strict=True)
-    ranges = "; ".join(f"{name} {_range(column)}" for name, column in best)
-    yield Figure(
-        "Hyperparameters of the good trials",
-        NOTHING,
-        f"The best {len(values[:NAMED])} have: {ranges}.",
-        Table(["trial", "loss", *names], cells, note),
-    )
-
-
-def _value(value: int | float | str | None) -> str:
-    return "" if value is None else value if isinstance(value, str) else f"{value:g}"
-
-
-def _range(values: Sequence[int | float | str | None]) -> str:
-    numbers = [one for one in values if isinstance(one, int | float)]
-    if numbers and len(numbers) == len(values):
-        low, high = min(numbers), max(numbers)
-        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    return ", ".join(f"{word} ({n})" for word, n in Counter(map(_value, values)).most_common())
 
 
 def importance(found: Findings) -> Iterator[Figure]:

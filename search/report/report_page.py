@@ -18,7 +18,6 @@ from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.report import class_figures, figures
 from lstm_sweep.search.report.charts import NOT_XML, short
 from lstm_sweep.search.report.figures import Axis, Findings, Table, by_name, duration
-from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Outcome, Phase, Trial
 
 
@@ -67,7 +66,7 @@ def comparisons(found: Findings) -> list[str]:
 
 
 def certainty(found: Findings) -> list[str]:
-    """How sure the result is: the spread over seeds, and whether the leader can be told apart."""
+    """How sure the result is: what further seeds have shown of the best configs."""
     best = found.leader
     if best is None:
         return []
@@ -77,31 +76,11 @@ def certainty(found: Findings) -> list[str]:
             "difference between trials is chance.",
             *([f"{found.unconfirmed}."] if found.unconfirmed else []),
         ]
-    own = next((one for one in found.confirmed if one.is_best), None)
-    others = [_told(one, own) for one in found.confirmed if one is not own]
-    if own is None:
-        text = f"No further run of the config of the best trial, {best.id}, has ended"
-        chance = (
-            ", so it is not known how much of its lead is chance." if found.is_over else " yet."
-        )
-        return [text + chance, *others]
-    seeds = len(own.losses)
-    over = f"{seeds} further seed{'s' if seeds != 1 else ''}"
-    return [
-        f"Its config, that of {own.trial}, trained again with other seeds, has {own.short} over "
-        f"{over} (first run: {own.first_loss:.4f}).",
-        *(["One further seed shows no spread."] if seeds == 1 else []),
-        *others,
-    ]
-
-
-def _told(other: Confirmed, own: Confirmed | None) -> str:
-    if own is None:
-        first = f"first run: {other.first_loss:.4f}"
-        return f"{other.trial}, trained again, has {other.short} ({first})."
-    if other.p is None:
-        return f"Whether {other.trial} ({other.short}) is as good cannot be told from so few seeds."
-    return f"{other.trial} ({other.short}) is {other.verdict}: p = {other.p:.2g}."
+    said = [f"Trained again, the config of {one}." for one in found.confirmed]
+    if any(one.is_best for one in found.confirmed):
+        return said
+    chance = ", so it is not known how much of its lead is chance" if found.is_over else " yet"
+    return [f"No further run of the config of the best trial, {best.id}, has ended{chance}.", *said]
 
 
 #: configs that are looked at, the best ones, and how many of them have to touch a bound
@@ -278,7 +257,7 @@ def _failures(found: Findings) -> Iterator[Advice]:
 HERE = Path(__file__).parent
 #: what shows how a result came about
 DETAILS = (
-    figures.curves, figures.ladder, figures.over_time, figures.parameters, figures.coordinates,
+    figures.curves, figures.ladder, figures.over_time, figures.parameters,
     figures.importance, figures.time,
 )  # fmt: skip
 #: attempts that are listed of each way to fail, and characters of a reason

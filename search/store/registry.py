@@ -11,11 +11,11 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -303,12 +303,8 @@ class Freed(Document):
     kept: tuple[str, ...] = ()
 
     def __add__(self, other: Freed) -> Freed:
-        pairs = zip(astuple(self), astuple(other), strict=True)
+        pairs = [(getattr(self, one.name), getattr(other, one.name)) for one in fields(Freed)]
         return Freed(*(one + another for one, another in pairs))
-
-    @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        return cls(given["runs"], given["bytes"], given["marked"], tuple(given["kept"]))
 
 
 def delete(store: MlflowStore, run_id: str, *, dry_run: bool = False) -> Freed:

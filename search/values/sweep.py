@@ -127,12 +127,6 @@ class Confirmed:
         return ", ".join(f"{count} {_word(outcome)}" for outcome, count in self.failed.items())
 
     @property
-    def short(self) -> str:
-        found = "no loss" if self.mean is None else f"{self.mean:.4f}"
-        found += f" \u00b1 {self.spread:.4f}" if len(self.losses) > 1 else ""
-        return f"{found}, {self.failures}" if self.failures else found
-
-    @property
     def verdict(self) -> str:
         """How it does against the best trial's config; empty if that cannot be told."""
         if self.p is None or self.above is None:

@@ -76,9 +76,9 @@ def test_a_deleted_sweep_leaves_nothing_and_its_name_is_free(
     would = Local(store.settings).delete("s", dry_run=True)
     assert len(reader.trials(store, "s")) == 3
     found = Local(store.settings).delete("s")
-    assert found.freed.bytes == would.freed.bytes > 0
-    assert found.freed.runs == would.freed.runs >= 4  # its own, trials and baselines
-    assert found.freed.marked == (0 if is_sqlite(store) else found.freed.runs)
+    assert found.bytes == would.bytes > 0
+    assert found.runs == would.runs >= 4  # its own, trials and baselines
+    assert found.marked == (0 if is_sqlite(store) else found.runs)
     assert reader.find_sweep(store, "s") is None
     assert [store.run(one.run_id) for one in records] == [None] * 3
     if is_sqlite(store):
@@ -103,7 +103,7 @@ def test_a_version_of_a_registered_model_stays_with_its_files(
     name = f"m{time.monotonic_ns()}"
     version = register(store, best, name, tmp_path, tmp_path, {"test_loss": 2.0})
     found = Local(store.settings).delete("s")
-    assert found.freed.kept == (f"version 1 of {name}",)
+    assert found.kept == (f"version 1 of {name}",)
     model = store.client.get_logged_model(version.model_id)
     place = store.experiment.place_of_model(model)
     store.files_at(place).download_artifacts("", str(tmp_path))
@@ -195,7 +195,7 @@ def test_prune_takes_what_ended_long_ago(store: MlflowStore, corpus: Corpus) -> 
     def prune(**more: Any) -> list[str]:
         given: dict[str, Any] = {"older_than_s": 30 * DAY_S, "now": lambda: later} | more
         found = Local(store.settings).prune(**given)
-        assert found.freed.runs == sum(one.freed.runs for one in found.sweeps)
+        assert found.freed.runs == sum(one.runs for one in found.sweeps)
         return [one.sweep for one in found.sweeps]
 
     assert prune(older_than_s=41 * DAY_S) == []
