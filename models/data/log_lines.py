@@ -176,39 +176,30 @@ def _found(content: object, name: str) -> object:
 
 @dataclass
 class Counts:
-    """Lines of a log that are no records of their own, and what was done to others, for people."""
+    """Lines of a log that are no records of their own, and what was done to others."""
 
     records: int = 0
-    #: lines that go on with the record before them, and those that have none before them
     joined: int = 0
     headless: int = 0
-    #: records without a session, and without the field that is the symbol; they are left out
     no_session: int = 0
     no_symbol: int = 0
-    #: lines that are not, or not only, event ids
     no_ids: int = 0
-    #: lines that are longer than what is looked at
     cut: int = 0
-    #: bytes that are no UTF-8, and those that are zero
     replaced: int = 0
     nulls: int = 0
 
     def __str__(self) -> str:
         texts = {
-            "joined": "{} lines go on with the record before them",
-            "headless": "{} lines that go on with no record are left out",
-            "no_session": "{} records without a session are left out",
-            "no_symbol": "{} records without the field are left out",
-            "no_ids": "{} lines that are no event ids, or very long, are left out",
-            "cut": f"{{}} lines are cut to {LONGEST_LINE:,} characters",
-            "replaced": "{} bytes that are not UTF-8 are read as U+FFFD",
-            "nulls": "{} bytes 0x00 are left out",
+            "lines go on with the record before them": self.joined,
+            "lines that go on with no record are left out": self.headless,
+            "records without a session are left out": self.no_session,
+            "records without the field are left out": self.no_symbol,
+            "lines that are no event ids, or very long, are left out": self.no_ids,
+            f"lines are cut to {LONGEST_LINE:,} characters": self.cut,
+            "bytes that are not UTF-8 are read as U+FFFD": self.replaced,
+            "bytes 0x00 are left out": self.nulls,
         }
-        return "; ".join(
-            text.format(f"{getattr(self, name):,}")
-            for name, text in texts.items()
-            if getattr(self, name)
-        )
+        return "; ".join(f"{count:,} {text}" for text, count in texts.items() if count)
 
 
 @dataclass(frozen=True)
@@ -406,28 +397,17 @@ class _Reading(Records):
 
     def _whole_lines(self, path: Path | Sample) -> Iterator[tuple[str, int]]:
         """Blocks of whole lines, and the number of the first of each."""
-        rest, number, skipping = b"", 1, False
+        rest, number = b"", 1
         read = [path.text()] if isinstance(path, Sample) else blocks_of(path, self.noted)
         for block in read:
-            end = block.rfind(b"\n")
-            if end < 0:
-                if len(rest) > 4 * LONGEST_LINE:  # more bytes than are looked at
-                    skipping = True
-                else:
-                    rest += block
-                continue
-            if skipping:
-                begin = block.find(b"\n")
-                yield self.decoded(rest), number
-                number += 1
-                rest, skipping = block[end + 1 :], False
-                if begin == end:
-                    continue
-                whole = block[begin + 1 : end]
-            else:
-                whole, rest = rest + block[:end], block[end + 1 :]
-            yield self.decoded(whole), number
-            number += whole.count(b"\n") + 1
+            # of a line no more bytes than are looked at
+            head, newline, tail = block.rpartition(b"\n")
+            if newline:
+                whole, rest = rest + head, tail
+                yield self.decoded(whole), number
+                number += whole.count(b"\n") + 1
+            elif len(rest) < 4 * LONGEST_LINE:
+                rest += tail
         yield self.decoded(rest), number
 
     def _read(self, lines: list[str]) -> None:

@@ -9,7 +9,6 @@ the mask that stands first.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,8 +35,6 @@ MASKS = (
     (r"\b(?=\d*[a-fA-F])(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}\b", "HEX"),
     (r"\b\d+(?:\.\d+)?", "NUM"),
 )
-#: templates of a leaf that are compared with a line at once
-MANY = 32
 #: bytes of a file of templates, at most
 MOST_BYTES = 1 << 22
 #: fields of a mask in a file
@@ -166,7 +163,7 @@ class _Node:
 
     children: dict[str, _Node] = field(default_factory=dict)
     numbers: list[int] = field(default_factory=list)
-    #: hashes of the tokens of these if they are `MANY`, 0 for `<*>`: a column for each and more
+    #: hashes of the tokens of these, 0 for `<*>`: a row for each, and more
     hashes: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
     #: children by patterns of tokens of which a part varies
     patterns: list[tuple[Callable[[str], bool], _Node]] = field(default_factory=list)
@@ -191,33 +188,26 @@ class Miner:
     def add(self, tokens: list[str]) -> int | None:
         """The number of the template that a line joins or makes; None if there are too many."""
         leaf = self._leaf(tokens)
-        number = self._nearest(leaf, tokens) if leaf else None
-        if leaf and number is not None:
-            template = self._found[number]
+        place = self._nearest(leaf, tokens) if leaf else None
+        if leaf and place is not None:
+            template = self._found[number := leaf.numbers[place]]
             if template != tokens:
                 self._found[number] = [
                     mine if mine == its else WILDCARD
                     for mine, its in zip(template, tokens, strict=True)
                 ]
-                self._hash(leaf, bisect_left(leaf.numbers, number))
+                leaf.hashes[place] = _hashes(self._found[number])
             return number
         if len(self._found) >= self._settings.max_clusters:
             return None
-        number = len(self._found)
-        self._found.append(tokens)
         leaf = self._grown(tokens)
+        number, place = len(self._found), len(leaf.numbers)
+        self._found.append(tokens)
         leaf.numbers.append(number)
-        self._hash(leaf, -1)
+        if place == len(leaf.hashes):
+            leaf.hashes = np.resize(leaf.hashes, (2 * place + 1, len(tokens)))
+        leaf.hashes[place] = _hashes(tokens)
         return number
-
-    def _hash(self, leaf: _Node, place: int) -> None:
-        """Keep the hashes of a template that is new or changed."""
-        count = len(leaf.numbers)
-        if count > leaf.hashes.shape[1] and count >= MANY:  # the second half is not used yet
-            all_hashes = [_hashes(self._found[one]) for one in leaf.numbers]
-            leaf.hashes = np.tile(np.array(all_hashes).T, 2)
-        elif count >= MANY:
-            leaf.hashes[:, range(count)[place]] = _hashes(self._found[leaf.numbers[place]])
 
     def _keys(self, tokens: list[str]) -> list[str]:
         """The first tokens, by which the tree branches."""
@@ -247,28 +237,12 @@ class Miner:
         return node
 
     def _nearest(self, leaf: _Node, tokens: list[str]) -> int | None:
-        """The template that has most of the tokens, if they are enough; of several the vaguest."""
-        if len(leaf.numbers) >= MANY:
-            known = leaf.hashes[:, : len(leaf.numbers)]
-            wild = known == 0
-            alike = (known == np.array(_hashes(tokens))[:, None]) & ~wild
-            in_common = alike.sum(axis=0, dtype=np.uint16)
-            place = int(
-                (in_common * (len(tokens) + 1) + wild.sum(axis=0, dtype=np.uint16)).argmax()
-            )
-            is_near = in_common[place] >= self._settings.sim_th * len(tokens)
-            return leaf.numbers[place] if is_near else None
-        best, found = (-1, -1), None
-        for number in leaf.numbers:
-            same = vague = 0
-            for mine, its in zip(self._found[number], tokens, strict=True):
-                if mine == WILDCARD:
-                    vague += 1
-                elif mine == its:
-                    same += 1
-            if (same, vague) > best:
-                best, found = (same, vague), number
-        return found if best[0] >= self._settings.sim_th * len(tokens) else None
+        """Where the template is that has most of the tokens, if enough; of several the vaguest."""
+        known = leaf.hashes[: len(leaf.numbers)]
+        wild = known == 0
+        alike = ((known == _hashes(tokens)) & ~wild).sum(axis=1)
+        place = int((alike * (len(tokens) + 1) + wild.sum(axis=1)).argmax())
+        return place if alike[place] >= self._settings.sim_th * len(tokens) else None
 
 
 def _hashes(tokens: list[str]) -> list[int]:

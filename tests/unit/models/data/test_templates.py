@@ -10,7 +10,6 @@ from drain3.drain import Drain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.data import templates
 from lstm_sweep.models.data.service_log import service_log
 from lstm_sweep.models.data.templates import (
     MASKS,
@@ -52,20 +51,13 @@ def test_lines_of_services_are_grouped_as_drain3_groups_them(
     assert (ours, {*miner.templates()}) == theirs(lines, settings)
 
 
-@given(
-    lines=st.lists(WORDS, max_size=40),
-    depth=st.integers(3, 6),
-    most=st.integers(2, 5),
-    many=st.sampled_from([1, templates.MANY]),
-)
+@given(lines=st.lists(WORDS, max_size=40), depth=st.integers(3, 6), most=st.integers(2, 5))
 def test_any_lines_are_grouped_as_drain3_groups_them(
-    lines: list[list[str]], depth: int, most: int, many: int
+    lines: list[list[str]], depth: int, most: int
 ) -> None:
     settings = TemplateSettings(depth=depth, max_children=most)
     miner = Miner(settings)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(templates, "MANY", many)
-        ours = groups([miner.add(line) for line in lines])
+    ours = groups([miner.add(line) for line in lines])
     assert (ours, {*miner.templates()}) == theirs(lines, settings)
 
 
