@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,8 +162,7 @@ def write_bundle(
     record = records[0]
     kind = task_kind_of_run(record.tags)
     write = kind.bundle_writer(store, *records)
-    scratch = scratch_beside(to)
-    try:
+    with scratch_beside(to) as scratch:
         result = write(scratch / "bundle", format)
         if not result["parity"]["windows"]:
             why = f"trial {record.id}: {unchecked_reason(result)}"
@@ -179,8 +177,6 @@ def write_bundle(
         if model is not None:
             version = register(store, record, model, to, scratch, result)
             result["model_version"] = version.to_dict()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     lines = kind.bundle_lines(result)
     return Exported.from_dict({"bundle": str(to), **result, "lines": lines})
 

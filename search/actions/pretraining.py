@@ -13,7 +13,7 @@ from lstm_sweep.search.actions.export import choose
 from lstm_sweep.search.actions.references import AHEAD, existing_store
 from lstm_sweep.search.driver.corpus_task import CorpusTask, kept_network
 from lstm_sweep.search.driver.tasks import task_kind_of_run
-from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process.files import keep, kept_folder
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.values.options import CLASSES, CORPUS
 from lstm_sweep.search.values.spec import OFF, UNLABELLED_SHARE, SweepSpec
@@ -112,12 +112,12 @@ def first_of(spec: SweepSpec) -> tuple[SweepSpec, str] | None:
         "validation": [texts[one] for one in order[ends[1] : ends[2]]],
         "train": known + [texts[one] for one in order[ends[2] :]],
     }
-    with workdir.kept_folder() as (kept, scratch):
+    with kept_folder() as (kept, scratch):
         made = scratch / "data"
         for part, lines in parts.items():
             (made / part).mkdir(parents=True)
             (made / part / "texts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        data = workdir.keep(made, kept, Path(given or spec.data).name)
+        data = keep(made, kept, Path(given or spec.data).name)
     own = [
         field
         for field in SHARED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -308,16 +307,14 @@ class Remote:
                 tries=MAKING_TRIES,
                 busy=429,
             )
-        scratch = scratch_beside(folder)
         try:
-            headers = download(service, scratch / "bundle.zip", *path, "export", **asked)
-            become(unpack(scratch / "bundle.zip", scratch / "unpacked"), folder)
+            with scratch_beside(folder) as scratch:
+                headers = download(service, scratch / "bundle.zip", *path, "export", **asked)
+                become(unpack(scratch / "bundle.zip", scratch / "unpacked"), folder)
         except OSError as error:
             raise InputError(
                 f"--to {shown(str(folder))}: {error.strerror}, expected a folder to write to"
             ) from None
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         return self._value(Exported, {**json.loads(headers[EXPORT]), **made, "bundle": str(folder)})
 
     def classify(

@@ -21,9 +21,9 @@ from lstm_sweep.search.cli.models import model_name, program_here
 from lstm_sweep.search.cli.progress import LiveTable, observer_of, trials_table
 from lstm_sweep.search.cli.terminal import DONE, FAILED, Answer, open_console, say
 from lstm_sweep.search.driver.state import Observer
+from lstm_sweep.search.process.files import STDIN, kept_input
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts, Shield, stop_within_s
-from lstm_sweep.search.process.workdir import STDIN, kept_input
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.documents import budget_text, duration

@@ -45,8 +45,8 @@ from lstm_sweep.search.cli.terminal import (
     printable,
     say,
 )
+from lstm_sweep.search.process.files import STDIN, kept_input
 from lstm_sweep.search.process.signals import Shield, stop_within_s
-from lstm_sweep.search.process.workdir import STDIN, kept_input
 from lstm_sweep.search.store.registry import Version, column_of, example_session
 from lstm_sweep.search.store.settings import Settings, without_password
 

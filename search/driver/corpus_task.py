@@ -42,7 +42,8 @@ from lstm_sweep.search.driver.task import (
 )
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.process import forkserver, workdir
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.files import keep, kept_folder
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import WEIGHTS
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
@@ -67,7 +68,7 @@ def kept_network(store: Store, record: TrialRecord) -> Path:
     """
     source, _ = reader.read_source(record)
     alphabet = load_same_corpus(source, record).alphabet
-    with workdir.kept_folder() as (kept, scratch):
+    with kept_folder() as (kept, scratch):
         folder = scratch / "network"
         folder.mkdir()
         store.fetch(record.run_id, f"{WEIGHTS}/{bundle.MODEL}", scratch).rename(
@@ -78,7 +79,7 @@ def kept_network(store: Store, record: TrialRecord) -> Path:
         bundle.write_json(
             folder / bundle.METRICS, {"trial": record.id, "val_loss": record.best_loss}
         )
-        return workdir.keep(folder, kept, record.id.replace("/", "-"))
+        return keep(folder, kept, record.id.replace("/", "-"))
 
 
 #: test targets that are scored at least, or all there are: since that is done only once, by an

@@ -35,7 +35,7 @@ from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.policy.ladder import LadderReport
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import EarlierBest
-from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process import files
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.report.figures import Findings
@@ -186,7 +186,7 @@ class Sweep:
         """Renew the lease, which says whether the sweep is to end; called by the writer."""
         state, end = self.state, self.state.expected_end
         if self._folder:
-            workdir.touch(self._folder)
+            files.touch(self._folder)
         expected = "" if end is None else f"{end:.3f}"
         if self._lease.beat(state.seconds, {Tag.EXPECTED_SECONDS: expected}) and self._loop:
             self._writer.tell(self._end_as_asked)
@@ -221,11 +221,11 @@ class Sweep:
         Nothing is in it of trials of which the store knows nothing, as after a kill.
         """
         with needing_room("the user's cache folder"):
-            folder = workdir.open_folder(self.state.run_id)
+            folder = files.open_folder(self.state.run_id)
         state = self.state
         needed = [*state.paused, *(trial.number for trial in state.waiting)]
         with needing_room(f"folder {folder}"):
-            workdir.empty(folder, set(map(str, needed)))
+            files.empty(folder, set(map(str, needed)))
             self._task.save(folder)
         return folder
 
@@ -251,7 +251,7 @@ class Sweep:
             if self._folder and not self._lost:
                 unclosed = self._journal.unclosed if self._journal else set()
                 kept = {str(number) for number, _ in unclosed}
-                workdir.clear(self._folder, self.state.going_on | kept)
+                files.clear(self._folder, self.state.going_on | kept)
         is_closed = self._folder and not (self._lost or self.state.left_open)
         if is_closed and not self._interrupts.signal_number:
             with tried("no report was saved", self._viewer.said):

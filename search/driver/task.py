@@ -18,8 +18,7 @@ from lstm_sweep.models.config import Config
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.quality import OverRates
 from lstm_sweep.search.policy.problem import EarlierBest, SearchProblem
-from lstm_sweep.search.process import workdir
-from lstm_sweep.search.process.files import replace_text
+from lstm_sweep.search.process.files import PROGRAM, private, replace_text
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import Dataset
 from lstm_sweep.search.store.reader import RunKind, TrialRecord
@@ -357,7 +356,7 @@ def read_template(tags: Tags, given: str | None) -> Template | None:
 def _templates_folder() -> Path | None:
     """A lasting folder that only this user may write to; None if there is none."""
     try:
-        own = platformdirs.user_state_path(workdir.PROGRAM, appauthor=False)
+        own = platformdirs.user_state_path(PROGRAM, appauthor=False)
     except RuntimeError:  # this user has no home
         return None
-    return workdir.private(own) and workdir.private(own / "templates")
+    return private(own) and private(own / "templates")

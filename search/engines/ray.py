@@ -57,7 +57,6 @@ from lstm_sweep.search.values.trial import (
 class _Place:
     """A node, as the driver knows it."""
 
-    id: str
     name: str
     leaving: bool = False
     #: why it gets no agent any more; empty if it does
@@ -65,23 +64,19 @@ class _Place:
     #: what could not begin there last, and until when nothing else does
     fault: str = ""
     out_until: float = 0.0
-    #: why no trial begins there, as the sweep knows it; empty if some may
-    out: str = ""
-    #: whether people know that
-    told: bool = False
+    #: why no trial began there when people were told of it last
+    said: str = ""
 
     @property
-    def stays(self) -> bool:
-        return not self.leaving and not self.out
+    def out(self) -> str:
+        """Why no trial begins there; empty if some may."""
+        left_out = self.fault if time.monotonic() < self.out_until else ""
+        return LEAVING if self.leaving else left_out
 
     def leave_out(self, why: str) -> None:
         """Let nothing begin there for a while: else all that wait for a slot are tried at once."""
         self.fault = f"its node is left out for a while: {why}"
         self.out_until = time.monotonic() + LEFT_OUT_S
-
-    def lost(self) -> SlotLost:
-        told, self.told = self.told, True
-        return SlotLost(self.out, told)
 
 
 @dataclass(eq=False)
@@ -150,6 +145,9 @@ class RayEngine(Engine):
         self._members: list[_Member] = []
         #: of each slot that there ever was
         self._owners: dict[Slot, _Member] = {}
+        #: slots that were added and not lost, and why the last ones have no agent any more
+        self._added: set[Slot] = set()
+        self._gone: dict[Slot, str] = {}
         self._running: dict[Slot, _Running] = {}
         self._numbers = itertools.count(1)
         #: folder of the trial that was started last on each slot
@@ -252,10 +250,26 @@ class RayEngine(Engine):
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
         if self._closed:
             return []
-        events = self._look()
+        self._look()
+        events = self._changes()
         for stream, source in self._ready(0.0 if events else timeout_s):
             events += self._receive(stream, *source)
-        return events + self._give_back()
+        self._give_back()
+        return events + self._changes()
+
+    def _changes(self) -> list[tuple[Slot, Event]]:
+        """Slots that were added or lost; one where trials may not begin is lost once it is free."""
+        offered = [slot for one in self._members if not one.place.out for slot in one.slots]
+        events: list[tuple[Slot, Event]] = []
+        for slot in sorted(self._added.difference(offered, self._running), key=lambda s: s.index):
+            place, why = self._owners[slot].place, self._gone.pop(slot, "")
+            told, place.said = place.said == place.out != "", place.out or place.said
+            events.append((slot, SlotLost(why or place.out, told and not why)))
+            self._added.remove(slot)
+        events += [(slot, SlotAdded()) for slot in offered if slot not in self._added]
+        self._added.update(offered)
+        self.slots = tuple(offered)
+        return events
 
     def _ready(self, timeout_s: float) -> list[tuple[Any, tuple[_Member, Slot | None]]]:
         """Streams with something to say, or that have broken off, and whose they are."""
@@ -281,27 +295,26 @@ class RayEngine(Engine):
         try:
             item = ray.get(next(stream))
         except StopIteration:
-            return self._lose(member, "its agent has ended")
+            self._lose(member, "its agent has ended")
         except Exception as error:
             for_good = getattr(error, "actor_init_failed", False)
-            return self._lose(member, why_ended(error), for_good=for_good)
-        if slot is None:
-            return self._welcome(member, item)
-        return self._report(member, slot, item)
+            self._lose(member, why_ended(error), for_good=for_good)
+        else:
+            if slot is not None:
+                return self._report(member, slot, item)
+            self._welcome(member, item)
+        return []
 
-    def _welcome(self, member: _Member, hello: Hello) -> list[tuple[Slot, Event]]:
+    def _welcome(self, member: _Member, hello: Hello) -> None:
         if why := different(hello.versions, self._versions):
-            return self._lose(member, why, for_good=True)
+            self._lose(member, why, for_good=True)
+            return
         member.hello, self._begun = hello, True
         if self._warm is not None:
             member.call("warm_up", self._warm)
         first = len(self._owners)
         member.slots = [replace(slot, index=first + i) for i, slot in enumerate(hello.slots)]
         self._owners |= dict.fromkeys(member.slots, member)
-        if member.place.out:
-            return []  # they come once trials may begin there
-        self.slots = (*self.slots, *member.slots)
-        return [(slot, SlotAdded()) for slot in member.slots]
 
     def _report(
         self, member: _Member, slot: Slot, item: Event | KeptCheckpoint
@@ -312,36 +325,27 @@ class RayEngine(Engine):
                 ray_agent.write(running.job.folder, {running.job.checkpoint.name: item.data})
             return []
         running.began = running.began or isinstance(item, RoundDone | Progressed)
-        events: list[tuple[Slot, Event]] = []
         if isinstance(item, Ended) and item.outcome is Outcome.LOST and item.unfinished:
             member.place.leave_out(item.reason)
-            events += self._offer(member.place)  # before its end: the next would not begin, either
             item = replace(item, unfinished=not running.began)
-        events.append((slot, item))
         if isinstance(item, Ended | Paused):
             del self._running[slot]
-            if slot not in self.slots:
-                events.append((slot, member.place.lost()))
-        return events
+        return [(slot, item)]
 
-    def _lose(
-        self, member: _Member, reason: str, *, for_good: bool = False
-    ) -> list[tuple[Slot, Event]]:
+    def _lose(self, member: _Member, reason: str, *, for_good: bool = False) -> None:
         """Kill an agent, of which nothing counts any more; `for_good`: its node gets no other."""
         _kill(member.actor)
         if for_good:
             member.place.refused = reason
         elif time.monotonic() - member.made < LASTED_S:
             member.place.leave_out(reason)
-        return self._drop(member, reason)
+        self._drop(member, reason)
 
-    def _drop(self, member: _Member, reason: str) -> list[tuple[Slot, Event]]:
+    def _drop(self, member: _Member, reason: str) -> None:
         self._members.remove(member)
-        gone = [slot for slot in member.slots if slot in self.slots or slot in self._running]
-        self.slots = tuple(slot for slot in self.slots if slot not in gone)
-        for slot in gone:
+        for slot in member.slots:
             self._running.pop(slot, None)
-        return [(slot, SlotLost(reason)) for slot in gone]
+            self._gone[slot] = reason
 
     # nodes
 
@@ -356,52 +360,29 @@ class RayEngine(Engine):
         with contextlib.suppress(Exception):
             demand.show(0, KINDS[self._gpus])
 
-    def _look(self) -> list[tuple[Slot, Event]]:
-        events: list[tuple[Slot, Event]] = []
+    def _look(self) -> None:
         nodes, self._seen = self._seen, None
-        if nodes is not None:
-            for id, node in nodes.items():
-                place = self._places.setdefault(id, _Place(id, node.name))
-                if node.leaving and not place.leaving:
-                    # trials end while their files can still be had
-                    place.leaving = True
-                    for slot in self._slots_on(place):
+        if nodes is None:
+            return
+        for id, node in nodes.items():
+            place = self._places.setdefault(id, _Place(node.name))
+            if node.leaving and not place.leaving:
+                place.leaving = True
+                for slot in self._running:
+                    if self._owners[slot].place is place:  # its files can still be had
                         self.stop(slot, Ended(Outcome.LOST, LEAVING))
-            for member in list(self._members):
-                if member.place.id not in nodes:
-                    events += self._lose(member, "its node has left the cluster")
-                elif not member.hello and time.monotonic() - member.made > BEGIN_WITHIN_S:
-                    why = f"its agent has not begun within {BEGIN_WITHIN_S:g} s"
-                    events += self._lose(member, why)
-        for place in self._places.values():
-            events += self._offer(place)
-        if nodes is not None:
-            self._make_agents(nodes)
-        return events
-
-    def _slots_on(self, place: _Place) -> list[Slot]:
-        return [slot for one in self._members if one.place is place for slot in one.slots]
-
-    def _offer(self, place: _Place) -> list[tuple[Slot, Event]]:
-        """Let trials begin on a node or not; then its slots are lost once they are free."""
-        left_out = place.fault if time.monotonic() < place.out_until else ""
-        out = LEAVING if place.leaving else left_out
-        if out == place.out:
-            return []
-        place.out, place.told = out, place.told and not place.leaving
-        own = self._slots_on(place)
-        free = [slot for slot in own if slot not in self._running]
-        here = [slot for slot in free if slot in self.slots]
-        self.slots = (*(slot for slot in self.slots if slot not in own), *([] if out else own))
-        if out:
-            return [(slot, place.lost()) for slot in here]
-        return [(slot, SlotAdded()) for slot in free if slot not in here]
+        for member in list(self._members):
+            if member.wanted.node.id not in nodes:
+                self._lose(member, "its node has left the cluster")
+            elif not member.hello and time.monotonic() - member.made > BEGIN_WITHIN_S:
+                self._lose(member, f"its agent has not begun within {BEGIN_WITHIN_S:g} s")
+        self._make_agents(nodes)
 
     def _make_agents(self, nodes: dict[str, Node]) -> None:
         if not self._begun:  # until then, the node that had GPUs may have been a dying one
             self._gpus = any(node.all_gpus for node in nodes.values())
-        waited_for = {one.place.id for one in self._members if not one.hello}
-        stay = {id for id, place in self._places.items() if place.stays and not place.refused}
+        waited_for = {one.wanted.node.id for one in self._members if not one.hello}
+        stay = {id for id, one in self._places.items() if not (one.out or one.refused)}
         usable = [node for id, node in nodes.items() if id in stay - waited_for]
         singly = self.quota is not None
         for wanted in ray_cluster.wanted(
@@ -440,24 +421,22 @@ class RayEngine(Engine):
 
     def _count(self) -> int:
         """How many slots there are, or will be, on nodes that stay and are not left out."""
-        return sum(one.wanted.slots for one in self._members if one.place.stays)
+        return sum(one.wanted.slots for one in self._members if not one.place.out)
 
     def _missing(self) -> int | None:
         limit = self._limit()
         return None if limit == math.inf else max(0, int(limit) - self._count())
 
-    def _give_back(self) -> list[tuple[Slot, Event]]:
-        events: list[tuple[Slot, Event]] = []
+    def _give_back(self) -> None:
         excess = self._count() - self._limit()
         busy = self._uncollected.union(self._running)
         newest = sorted(self._members, key=lambda one: (one.hello is not None, -one.made))
         for member in newest if excess > 0 else ():
             slots = member.wanted.slots
-            if slots <= excess and member.place.stays and busy.isdisjoint(member.slots):
+            if slots <= excess and not member.place.out and busy.isdisjoint(member.slots):
                 excess -= slots
                 member.call("leave")
-                events += self._drop(member, GIVEN_BACK)
-        return events
+                self._drop(member, GIVEN_BACK)
 
     # files
 

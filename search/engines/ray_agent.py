@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from lstm_sweep.search.engines import hardware
 from lstm_sweep.search.engines.base import Event
 from lstm_sweep.search.engines.local import LocalEngine, SlotSharing
-from lstm_sweep.search.process import forkserver, workdir
-from lstm_sweep.search.process.files import locked
+from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.files import TEMPORARY, locked, private
 from lstm_sweep.search.values.trial import Computing, Device, Ended, Job, Outcome, Paused, Slot
 
 Bytes = NDArray[np.uint8]
@@ -73,8 +73,8 @@ class Scratch:
 
     def __init__(self, root: Path | None = None) -> None:
         """`root` is the folder that all agents of a user on this machine share."""
-        own = root or workdir.private(Path(tempfile.gettempdir()) / f"lstm-sweep-{os.getuid()}")
-        self._root = own or Path(tempfile.mkdtemp(prefix=workdir.TEMPORARY))
+        own = root or private(Path(tempfile.gettempdir()) / f"lstm-sweep-{os.getuid()}")
+        self._root = own or Path(tempfile.mkdtemp(prefix=TEMPORARY))
         #: descriptors of the locked folders
         self._held: dict[Path, int] = {}
         self._cores: SlotSharing | None = None

@@ -23,8 +23,7 @@ from lstm_sweep.models.config import ClassConfig, Config, as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.search.process import workdir
-from lstm_sweep.search.process.files import NO_SPACE, permanent_reason
+from lstm_sweep.search.process.files import NO_SPACE, graphs, permanent_reason
 from lstm_sweep.search.process.secrets import hide_address, take_secrets, without_secrets
 from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.values.trial import (
@@ -70,7 +69,7 @@ class LstmTraining(JobTraining):
             seed=job.trial.seed,
             weights=job.weights,
             checkpoints=checkpoints,
-            graphs=workdir.graphs(),
+            graphs=graphs(),
             rounds_per_epoch=job.trial.rounds_per_epoch,
             steps=job.trial.steps,
             most_rounds=job.trial.most_rounds,

@@ -1,21 +1,27 @@
-"""Files and folders of this machine: written whole, locked, made anew, and why that fails."""
+"""Files and folders of this machine: written whole, locked, made anew, kept; why that fails.
+
+The working folder of a sweep has its corpus and the checkpoints of its trials. It is named by the
+run of the sweep, so that a resumed sweep finds them; if it is lost, these trials start again. The
+same cache holds what all sweeps share.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
-import glob
+import hashlib
 import os
-import platform
-import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
 
 from lstm_sweep.models.errors import InputError, resolved, shown, why_not
-from lstm_sweep.search.process.scoped import is_running, start_ticks
 
 
 def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
@@ -96,9 +102,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 #: at the beginning of each report, by which one is known
 REPORT_MARK = '<meta name="generator" content="lstm-sweep report">'
-#: the process that has made a scratch folder, and when that started, after the other parts of its
-#: name; of one whose start is unknown it cannot be told whether it runs
-OWNER = re.compile(r"([0-9]{1,9})-([1-9][0-9]{0,17})-")
 #: bytes at the beginning of a file by which a report is known
 HEAD = 500
 
@@ -121,28 +124,18 @@ def new_folder(given: str) -> Path:
     return to
 
 
-def scratch_beside(to: Path) -> Path:
-    """A new folder beside folder `to`, which others may read; the folders above are made.
-
-    Those that programs have left here which were killed while they wrote the same folder are
-    removed.
-    """
-    kind, pid = f".{to.name}-lstm-sweep-{platform.node()}-", os.getpid()
+@contextlib.contextmanager
+def scratch_beside(to: Path) -> Iterator[Path]:
+    """A folder beside folder `to` for a moment; the folders above are made."""
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        for left in to.parent.glob(f"{glob.escape(kind)}*"):
-            if (who := OWNER.match(left.name, len(kind))) and not is_running(
-                *map(int, who.groups())
-            ):
-                shutil.rmtree(left, ignore_errors=True)
-        prefix = f"{kind}{pid}-{start_ticks(pid)}-"
-        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=to.parent))
-        scratch.chmod(0o755)
+        made = tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent)
     except OSError as error:
         raise InputError(
             f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
         ) from None
-    return scratch
+    with made as folder:
+        yield Path(folder)
 
 
 def become(made: Path, to: Path) -> None:
@@ -158,23 +151,14 @@ def become(made: Path, to: Path) -> None:
             return
         if any(to.iterdir()):
             raise InputError(f"{where}: found something there, expected a new or an empty folder")
-        _fill(to, list(made.iterdir()))
+        try:
+            for part in [*made.iterdir()]:
+                shutil.move(part, to)
+        except OSError:
+            empty(to, set())
+            raise
     except OSError as error:
         raise InputError(f"{where}: {why_not(error)}, expected a folder to write to") from None
-
-
-def _fill(folder: Path, parts: Iterable[Path]) -> None:
-    moved = list[Path]()
-    try:
-        for part in parts:
-            moved.append(folder / part.name)
-            shutil.move(part, moved[-1])
-    except OSError:
-        for part in moved:
-            shutil.rmtree(part, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-        raise
 
 
 def new_report(given: str) -> Path:
@@ -182,27 +166,21 @@ def new_report(given: str) -> Path:
     file, why = Path(), "found nothing"
     try:
         if given:
-            file = resolved(given)
-            why = _against(file)
+            file, why = resolved(given), ""
+            if file.is_dir():
+                why = "found a folder"
+            elif not file.parent.is_dir():
+                why = f"{file.parent} is no folder"
+            elif file.exists():
+                with file.open("rb") as opened:
+                    is_report = REPORT_MARK.encode() in opened.read(HEAD)
+                why = "" if is_report else "found something else there"
     except (OSError, RuntimeError, ValueError) as error:
         why = why_not(error)
     if why:
         where = f"--to {shown(given)}"
         raise InputError(f"{where}: {why}, expected a new file, or a report to replace")
     return file
-
-
-def _against(file: Path) -> str:
-    """Why a report cannot be written there; empty if it can."""
-    if file.is_dir():
-        return "found a folder"
-    if not file.parent.is_dir():
-        return f"{file.parent} is no folder"
-    is_report = not file.exists()
-    if file.is_file():
-        with file.open("rb") as opened:
-            is_report = REPORT_MARK.encode() in opened.read(HEAD)
-    return "" if is_report else "found something else there"
 
 
 def write_report(file: Path, html: str) -> None:
@@ -216,3 +194,134 @@ def write_report(file: Path, html: str) -> None:
         raise InputError(
             f"--to {shown(str(file))}: {error.strerror}, expected a file to write"
         ) from None
+
+
+#: name of the program's folders among those of the user
+PROGRAM = "lstm-sweep"
+#: seconds since the last use after which the folder of a sweep, or a graph, is deleted
+KEPT_S = 7 * 24 * 3600.0
+#: name of the folder of graphs that trials of all sweeps share
+GRAPHS = "graphs"
+#: prefix of a folder that replaces the cache where there is none
+TEMPORARY = "lstm-sweep-"
+
+
+#: what stands for standard input in place of a path of data, and bytes of it, at most
+STDIN, MOST_INPUT = "-", 16 << 30
+
+
+def kept_input(stream: BinaryIO, folder: Path | None = None) -> Path:
+    """A file in a folder with all of a stream; without one it lasts, among the user's data."""
+    digest, left = hashlib.sha256(), MOST_INPUT
+    with kept_folder(folder) as (kept, scratch):
+        path = scratch / "input"
+        with path.open("wb") as file:
+            while block := stream.read(1 << 20):
+                file.write(block)
+                digest.update(block)
+                left -= len(block)
+                if left < 0:
+                    raise InputError(f"data '-': over {MOST_INPUT:,} bytes, expected fewer")
+        name = "stdin" if folder else f"stdin-{digest.hexdigest()[:8]}"
+        return path.rename(kept / name)
+
+
+@contextlib.contextmanager
+def kept_folder(folder: Path | None = None) -> Iterator[tuple[Path, Path]]:
+    """A folder that lasts, without one among the user's data, and one in it for a moment."""
+    kept = folder or platformdirs.user_data_path(PROGRAM, appauthor=False) / "data"
+    try:
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept) as scratch:
+            yield kept, Path(scratch)
+    except OSError as error:
+        raise InputError(f"{kept}: {error.strerror}, expected to keep the input there") from None
+
+
+def keep(made: Path, kept: Path, name: str) -> Path:
+    """Keep a folder that was made in a lasting one, under a name and a digest of its files."""
+    digest = hashlib.sha256()
+    for file in sorted(one for one in made.rglob("*") if one.is_file()):
+        digest.update(f"{file.relative_to(made)}\n".encode() + file.read_bytes())
+    there = kept / f"{name}-{digest.hexdigest()[:8]}"
+    if not there.is_dir():
+        made.rename(there)
+    return there
+
+
+def graphs() -> Path | None:
+    """Where trials keep traced graphs for later trials; None if there is no lasting folder.
+
+    Each file is deleted a week after it was written.
+    """
+    own = _cache()
+    return own and own / GRAPHS
+
+
+def private(folder: Path) -> Path | None:
+    """A folder that only this user may write to, created if missing; None if it cannot be had."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.stat()
+    except OSError:
+        return None
+    others_could_add_links = state.st_uid != os.getuid() or state.st_mode & 0o022
+    return None if others_could_add_links else folder
+
+
+def _cache() -> Path | None:
+    """The program's cache folder of this user; None without a writable home, as in containers."""
+    try:
+        return private(platformdirs.user_cache_path(PROGRAM, appauthor=False))
+    except RuntimeError:  # this user has no home
+        return None
+
+
+def open_folder(run_id: str) -> Path:
+    """The working folder of a sweep, made if missing; expired ones of other sweeps are deleted."""
+    if not run_id.isalnum():
+        raise InputError(f"the store returned run ID {shown(run_id)}, expected letters and digits")
+    root = _cache() or Path(tempfile.mkdtemp(prefix=TEMPORARY))
+    _delete_expired(root, {run_id, GRAPHS})
+    _delete_expired(root / GRAPHS, set())
+    folder = root / run_id
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(exist_ok=True)
+    touch(folder)
+    return folder
+
+
+def _delete_expired(folder: Path, keep: set[str]) -> None:
+    """Delete what was last modified more than `KEPT_S` ago, except the names in `keep`."""
+    with contextlib.suppress(OSError):  # another process deletes the same
+        for path in folder.iterdir():
+            if path.name not in keep and time.time() - path.lstat().st_mtime > KEPT_S:
+                _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def touch(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+
+
+def empty(folder: Path, keep: set[str]) -> None:
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.name not in keep:
+            _delete(path)
+
+
+def clear(folder: Path, keep: set[str]) -> None:
+    """Do as `empty`, and delete the folder too if nothing is left in it."""
+    empty(folder, keep)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
+        if folder.parent.name.startswith(TEMPORARY):  # made for this sweep alone
+            folder.parent.rmdir()

@@ -77,40 +77,21 @@ def mute() -> None:
 
 
 #: in place of the start of a process: there is none, or it has ended and only its parent has not
-#: been told; and: it runs, but the system has no /proc (Linux has)
-NO_PROCESS, UNKNOWN_START = -1, 0
-#: states of processes that have ended: zombie, dead (proc(5))
-ENDED = "ZX"
-#: index of the start time in /proc/PID/stat behind the name of the program (proc(5), field 22)
-START = 19
-
-PROC = Path("/proc")
+#: been told, or the system has no /proc (Linux has)
+NO_PROCESS = -1
 
 
 def start_ticks(pid: int) -> int:
-    """Start of a process of this machine, in ticks, or `NO_PROCESS`, or `UNKNOWN_START`."""
-    if not (PROC / "self/stat").exists():
-        return UNKNOWN_START if _exists(pid) else NO_PROCESS
+    """Start of a process of this machine, in ticks, or `NO_PROCESS`."""
     try:
-        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return NO_PROCESS
-    fields = text.rpartition(")")[2].split()  # the name of the program may have any characters
-    return NO_PROCESS if fields[0] in ENDED else int(fields[START])
+    # the name of the program may have any characters; states of ended ones: zombie, dead (proc(5))
+    fields = text.rpartition(")")[2].split()
+    return NO_PROCESS if fields[0] in "ZX" else int(fields[19])  # 22 of all fields
 
 
 def is_running(pid: int, started: int) -> bool:
-    """Whether the process that has this PID started then and still runs, as far as is known."""
-    return started > UNKNOWN_START and start_ticks(pid) == started
-
-
-def _exists(pid: int) -> bool:
-    if pid <= 0:  # a group of processes
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+    """Whether the process that has this PID started then and still runs."""
+    return started > NO_PROCESS and start_ticks(pid) == started

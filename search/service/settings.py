@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.process.files import private
 from lstm_sweep.search.process.signals import SERVICE_STOP_S
-from lstm_sweep.search.process.workdir import private
 from lstm_sweep.search.store.cache import AGE_S
 from lstm_sweep.search.store.settings import Settings
 

@@ -23,7 +23,7 @@ import platformdirs
 from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.process import secrets
-from lstm_sweep.search.process.workdir import PROGRAM
+from lstm_sweep.search.process.files import PROGRAM
 
 FILE = "mlflow.yaml"
 SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")

@@ -14,7 +14,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.engines.base import Engine, Event
-from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process import files
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
@@ -129,7 +129,7 @@ def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
 def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
     broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = workdir.open_folder(reader.existing_sweep(broken_off, "s").info.run_id)
+    folder = files.open_folder(reader.existing_sweep(broken_off, "s").info.run_id)
     kept = {one.name for one in folder.iterdir() if one.is_dir()}
     assert {"1", "2", "3"} <= kept
     with monkeypatch.context() as patch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import platform
 import shutil
 import sqlite3
 import time
@@ -14,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.process import workdir
+from lstm_sweep.search.process import files
 from lstm_sweep.search.process.files import (
     NO_SPACE,
-    OWNER,
     REPORT_MARK,
     become,
     locked,
@@ -39,28 +37,19 @@ def test_a_folder_is_new_or_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for bad in ("", ".", "file", "file/x", "dangling", "a\0b", "x" * 300):
         with pytest.raises(InputError, match="expected a new"):
             new_folder(bad)
-    scratch = scratch_beside(tmp_path / "deep" / "to")
-    assert (scratch.parent, scratch.stat().st_mode & 0o777) == (tmp_path / "deep", 0o755)
-    with pytest.raises(InputError, match="expected a folder to write to"):
-        scratch_beside(tmp_path / "file" / "to")
-
-
-def test_what_a_killed_program_has_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
-    mine = scratch_beside(tmp_path / "to[1]")
-    owner = OWNER.match(mine.name, len(f".to[1]-lstm-sweep-{platform.node()}-"))
-    assert owner is not None
-    pid, started = owner.groups()
-    ended = mine.with_name(mine.name.replace(f"-{pid}-{started}-", f"-{pid}-{int(started) + 1}-"))
-    elsewhere = mine.with_name(ended.name.replace(platform.node(), "other-host"))
-    for left in (ended, elsewhere):
-        (left / "bundle").mkdir(parents=True)
-    second = scratch_beside(tmp_path / "to[1]")
-    assert set(tmp_path.iterdir()) == {mine, elsewhere, second}
+    with scratch_beside(tmp_path / "deep" / "to") as scratch:
+        assert scratch.parent == tmp_path / "deep"
+    assert list((tmp_path / "deep").iterdir()) == []
+    with (
+        pytest.raises(InputError, match="expected a folder to write to"),
+        scratch_beside(tmp_path / "file" / "to"),
+    ):
+        pass
 
 
 def test_an_empty_folder_gets_what_was_made_and_stays(tmp_path: Path) -> None:
     def made() -> Path:
-        folder = scratch_beside(tmp_path / "to") / "bundle"
+        folder = tmp_path / "scratch" / "bundle"
         (folder / "deep").mkdir(parents=True)
         (folder / "deep" / "file").write_text("of the bundle", encoding="utf-8")
         return folder
@@ -220,35 +209,35 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_folder_of_a_sweep_is_found_again_and_is_the_users_alone(root: Path) -> None:
-    folder = workdir.open_folder("abc")
+    folder = files.open_folder("abc")
     (folder / "3").mkdir()
-    assert workdir.open_folder("abc") == folder == root / "abc"
+    assert files.open_folder("abc") == folder == root / "abc"
     assert (folder / "3").is_dir()
     assert root.stat().st_mode & 0o077 == 0
 
 
 def test_only_what_is_named_stays(root: Path) -> None:
-    folder = workdir.open_folder("abc")
+    folder = files.open_folder("abc")
     for name in ("3", "4", "corpus"):
         (folder / name).mkdir()
     (folder / "picture.png").touch()
-    workdir.clear(folder, {"3", "9"})
+    files.clear(folder, {"3", "9"})
     assert [path.name for path in folder.iterdir()] == ["3"]
-    workdir.clear(folder, set())
+    files.clear(folder, set())
     assert not folder.exists()
-    workdir.clear(folder, set())
+    files.clear(folder, set())
 
 
 def test_what_nobody_resumed_is_let_go_after_a_week(root: Path) -> None:
-    old, recent = workdir.open_folder("old"), workdir.open_folder("recent")
-    week_ago = time.time() - workdir.KEPT_S - 60
+    old, recent = files.open_folder("old"), files.open_folder("recent")
+    week_ago = time.time() - files.KEPT_S - 60
     os.utime(old, (week_ago, week_ago))
-    workdir.open_folder("new")
+    files.open_folder("new")
     assert (old.exists(), recent.exists()) == (False, True)
 
 
 def test_what_trials_share_outlives_their_sweep_and_is_let_go_after_a_week(root: Path) -> None:
-    graphs = workdir.graphs()
+    graphs = files.graphs()
     assert graphs == root / "graphs"
     graphs.mkdir()
     old, recent = graphs / "old.graph", graphs / "recent.graph"
@@ -256,7 +245,7 @@ def test_what_trials_share_outlives_their_sweep_and_is_let_go_after_a_week(root:
         file.touch()
     os.utime(old, (0, 0))
     os.utime(graphs, (0, 0))
-    workdir.clear(workdir.open_folder("abc"), set())
+    files.clear(files.open_folder("abc"), set())
     assert list(graphs.iterdir()) == [recent]
 
 
@@ -265,9 +254,9 @@ def test_without_a_home_nothing_is_shared(
 ) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.chdir(tmp_path)
-    assert workdir.graphs() is None
-    folder = workdir.open_folder("abc")
-    workdir.clear(folder, set())
+    assert files.graphs() is None
+    folder = files.open_folder("abc")
+    files.clear(folder, set())
     assert not folder.parent.exists()
     assert list(tmp_path.iterdir()) == []
 
@@ -275,19 +264,19 @@ def test_without_a_home_nothing_is_shared(
 @pytest.mark.parametrize("run_id", ["../x", "/etc", "", ".", "a/b"])
 def test_no_id_leads_out_of_the_folder(run_id: str) -> None:
     with pytest.raises(ValueError, match="expected letters and digits"):
-        workdir.open_folder(run_id)
+        files.open_folder(run_id)
 
 
 def test_a_link_in_place_of_a_folder_is_taken_away(root: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "file").touch()
-    workdir.open_folder("abc")
+    files.open_folder("abc")
     (root / "linked").symlink_to(precious)
-    folder = workdir.open_folder("linked")
+    folder = files.open_folder("linked")
     assert not folder.is_symlink()
     (folder / "inner").symlink_to(precious)
-    workdir.clear(folder, set())
+    files.clear(folder, set())
     assert not folder.exists()
     assert (precious / "file").exists()
 
@@ -295,9 +284,9 @@ def test_a_link_in_place_of_a_folder_is_taken_away(root: Path, tmp_path: Path) -
 def test_a_folder_that_others_may_write_is_not_used(root: Path, tmp_path: Path) -> None:
     root.mkdir()
     root.chmod(0o777)
-    assert workdir.graphs() is None
-    folder = workdir.open_folder("abc")
+    assert files.graphs() is None
+    folder = files.open_folder("abc")
     assert not folder.is_relative_to(tmp_path)
     assert folder.parent.stat().st_mode & 0o077 == 0
-    workdir.clear(folder, set())
+    files.clear(folder, set())
     assert not folder.parent.exists()
