@@ -165,7 +165,7 @@ def _forkserver() -> str:
     from lstm_sweep.search.process import forkserver
 
     forkserver.warm_up()
-    return str(forkserver._lean._forkserver_address)  # type: ignore[attr-defined]
+    return str(forkserver._servers[False]._forkserver_address)  # type: ignore[attr-defined]
 
 
 def _text(end: int) -> IO[str]:
@@ -243,7 +243,7 @@ def _run(request: dict[str, Any], out: int, err: int) -> None:
         if request["forkserver"]:
             from lstm_sweep.search.process import forkserver as of_program
 
-            of_program._lean = Shared(request["forkserver"])
+            of_program._servers[False] = Shared(request["forkserver"])
         from lstm_sweep.search.cli import main as program
 
         code = program()

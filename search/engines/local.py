@@ -14,8 +14,7 @@ import signal
 import stat
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -53,22 +52,35 @@ def shared_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 class SlotSharing:
-    """The slots that one driver uses of those of its machine; `names` are all of these."""
+    """The slots that one driver uses of those of its machine; `every` are all of these."""
 
-    def __init__(self, names: Sequence[str], folder: Path) -> None:
-        self._names, self._folder = list(names), folder
+    def __init__(self, every: Iterable[Slot], folder: Path) -> None:
+        self._folder = folder
+        #: slots by the names of their files; several are on one GPU or core
+        self._slots: dict[str, Slot] = {}
+        for slot in every:
+            own = f"core-{slot.core}" if slot.gpu is None else f"gpu-{slot.gpu}"
+            share = sum(name.rpartition("-")[0] == own for name in self._slots)
+            self._slots[f"{own}-{share}"] = slot
         #: descriptors of the slots in use, by name
         self._held: dict[str, int] = {}
 
-    def take(self, preferred: str) -> tuple[str, str]:
+    def take(self, preferred: Slot | None = None) -> tuple[str, str]:
         """Lock a slot: its name, and why there is none; one of the two is empty."""
-        for name in sorted(self._names, key=lambda name: name != preferred):
+        place = preferred and (preferred.core, preferred.gpu)
+        here = [name for name, one in self._slots.items() if (one.core, one.gpu) == place]
+        for name in (*here, *self._slots):
             if name not in self._held and (lock := self._lock(name)) is not None:
                 self._held[name] = lock
                 return name, ""
-        count = len(self._names)
+        count = len(self._slots)
         every = "the only slot" if count == 1 else f"all {count} slots"
         return "", f"other sweeps use {every} of this machine"
+
+    def at(self, name: str, slot: Slot) -> Slot:
+        """A slot on the GPU or core of one that was taken."""
+        taken = self._slots[name]
+        return replace(slot, core=taken.core, gpu=taken.gpu)
 
     def give_back(self, name: str) -> None:
         os.close(self._held.pop(name))
@@ -115,6 +127,8 @@ def memory_kills() -> int:
 
 #: seconds within which a worker must exit after its last message
 EXIT_WITHIN_S = 10.0
+#: exit code of a process whose forkserver has died, so that its own is not known
+ORPHANED = 255
 
 
 @dataclass
@@ -128,30 +142,12 @@ class _Running:
     memory_kills: int
     #: `ended` of the first call of `stop`; None if it was not called
     stopped: Ended | Paused | None = None
-    #: whether the forkserver has died, which says when the worker ends
-    orphaned: bool = False
-
-    @property
-    def signs(self) -> tuple[Connection | int, ...]:
-        """What to wait for: a process that the worker has forked may keep its pipe open."""
-        return (self.pipe,) if self.orphaned else (self.pipe, self.process.sentinel)
-
-    @property
-    def is_alive(self) -> bool:
-        return self._signal(0)
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> bool:
-        """Send a signal by PID, which works also if the forkserver, its parent, has died."""
-        pid = self.process.pid
-        assert pid
-        try:
-            os.kill(pid, number)
-        except OSError:
-            return False
-        return True
+        """Kill by PID, which works also if the forkserver, its parent, has died."""
+        assert self.process.pid
+        with contextlib.suppress(OSError):
+            os.kill(self.process.pid, signal.SIGKILL)
 
 
 class LocalEngine(Engine):
@@ -190,7 +186,7 @@ class LocalEngine(Engine):
         if self.quota and len(self._running) + len(self._reserved) >= self.quota.most():
             self._refused = self.quota.why()
         elif self._sharing:
-            name, self._refused = self._sharing.take(place_of(slot))
+            name, self._refused = self._sharing.take(slot)
         if not self._refused:
             self._reserved[slot] = name
         return self._refused
@@ -212,7 +208,8 @@ class LocalEngine(Engine):
             raise RuntimeError(f"{job.slot} is taken")
         job.folder.mkdir(parents=True, exist_ok=True)
         place = self._reserved.pop(job.slot, "")
-        own = replace(job, slot=slot_at(place, job.slot))
+        taken = self._sharing.at(place, job.slot) if self._sharing and place else job.slot
+        own = replace(job, slot=taken)
         try:
             process, pipe = forkserver.fork(worker.main, own, user_code=job.training.runs_user_code)
         except BaseException:
@@ -223,9 +220,10 @@ class LocalEngine(Engine):
 
     @override
     def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        signs: dict[Any, _Running] = {
-            sign: one for one in self._running.values() for sign in one.signs
-        }
+        running = self._running.values()
+        signs: dict[Any, _Running] = {one.pipe: one for one in running}
+        # a process that the worker has forked may keep its pipe open
+        signs |= {one.process.sentinel: one for one in running}
         if not signs and self._refused:
             time.sleep(timeout_s)
         ready = {signs[sign].slot for sign in connection.wait([*signs], timeout_s)} if signs else ()
@@ -233,9 +231,6 @@ class LocalEngine(Engine):
 
     def _receive(self, running: _Running) -> Iterator[Message]:
         has_sent = running.pipe.poll()
-        running.orphaned = not has_sent and running.is_alive
-        if running.orphaned:
-            return
         while True:
             try:
                 message: Message = running.pipe.recv() if has_sent else self._died(running)
@@ -255,6 +250,8 @@ class LocalEngine(Engine):
         if code is None:
             reason = f"its worker closed its pipe but did not exit within {EXIT_WITHIN_S:g} s"
             return Ended(Outcome.LOST, reason)
+        if code == ORPHANED:
+            return Ended(Outcome.LOST, "the process that had started its worker has died")
         if code >= 0:
             return Ended(Outcome.LOST, f"its worker exited with code {code}")
         reason = f"its worker was killed by {signal_name(-code)}"
@@ -265,7 +262,7 @@ class LocalEngine(Engine):
 
     def _free(self, running: _Running) -> None:
         del self._running[running.slot]
-        if forkserver.exit_code(running.process, EXIT_WITHIN_S) is None:
+        if forkserver.exit_code(running.process, EXIT_WITHIN_S) in (None, ORPHANED):
             running.kill()
             forkserver.exit_code(running.process, None)
         running.process.close()
@@ -317,20 +314,6 @@ def find_slots(workers: int | None = None, per_gpu: int = 1) -> tuple[Slot, ...]
     return tuple(Slot(index, core=cores[index % len(cores)]) for index in range(count))
 
 
-def place_of(slot: Slot, share: int = 0) -> str:
-    """The name of a slot among those of this machine; `share` counts those on one GPU or core."""
-    kind, which = ("core", slot.core) if slot.gpu is None else ("gpu", slot.gpu)
-    return f"{kind}-{which}-{share}"
-
-
-def slot_at(place: str, slot: Slot) -> Slot:
-    """A slot with the GPU or core of a place; as it is without a place."""
-    if not place:
-        return slot
-    kind, which = place.rpartition("-")[0].split("-", 1)
-    return replace(slot, gpu=which) if kind == "gpu" else replace(slot, core=int(which))
-
-
 def open_local(workers: int | None, per_gpu: int) -> LocalEngine:
     """The engine with slots as `find_slots` says, shared with other sweeps of this machine.
 
@@ -339,13 +322,6 @@ def open_local(workers: int | None, per_gpu: int) -> LocalEngine:
     slots, every = find_slots(workers, per_gpu), find_slots(None, per_gpu)
     if every[0].gpu is None and not hardware.pins():  # others with as little time count as we do
         every = tuple(Slot(index, core=core) for index, core in enumerate(hardware.all_cores()))
-    folder, quota = shared_folder(), Quota.given()
-    if folder is None:
-        return LocalEngine(slots, None, quota)
-    counts = Counter[str | int | None]()
-    places = []
-    for slot in every if len(slots) <= len(every) else slots:
-        which = slot.core if slot.gpu is None else slot.gpu
-        places.append(place_of(slot, counts[which]))
-        counts[which] += 1
-    return LocalEngine(slots, SlotSharing(places, folder), quota)
+    folder = shared_folder()
+    some = every if len(slots) <= len(every) else slots
+    return LocalEngine(slots, SlotSharing(some, folder) if folder else None, Quota.given())

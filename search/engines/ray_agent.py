@@ -99,9 +99,9 @@ class Scratch:
     def take_cores(self, count: int, cores: Sequence[int]) -> list[int]:
         """Those first that no other agent of this user has; some twice if there are few."""
         (self._root / CORES).mkdir(exist_ok=True)
-        self._cores = SlotSharing([str(core) for core in cores], self._root / CORES)
-        names = [self._cores.take("")[0] for _ in range(count)]
-        taken = [int(name) for name in names if name]
+        self._cores = SlotSharing([Slot(0, core=core) for core in cores], self._root / CORES)
+        names = [self._cores.take()[0] for _ in range(count)]
+        taken = [self._cores.at(name, Slot(0)).core or 0 for name in names if name]
         rest = [core for core in cores if core not in taken] or list(cores)
         return taken + [rest[index % len(rest)] for index in range(count - len(taken))]
 

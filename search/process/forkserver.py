@@ -50,9 +50,10 @@ SAFE_PATH = "PYTHONSAFEPATH"
 MUTED = "lstm_sweep.search.process.muted"
 PROGRAMS = ["lstm_sweep.search.engines.worker", "lstm_sweep.search.process.forkserver"]
 
-_lean, _whole = forkserver.ForkServer(), forkserver.ForkServer()
-_lean.set_forkserver_preload([MUTED, "lstm_sweep.models.network.training", *PROGRAMS])
-_whole.set_forkserver_preload([MUTED, "keras", *PROGRAMS])
+#: for networks of ours, and for the user's code
+_servers = {False: forkserver.ForkServer(), True: forkserver.ForkServer()}
+_servers[False].set_forkserver_preload([MUTED, "lstm_sweep.models.network.training", *PROGRAMS])
+_servers[True].set_forkserver_preload([MUTED, "keras", *PROGRAMS])
 _context = multiprocessing.get_context("forkserver")
 #: held while a process is forked or its exit code is read, which are not thread-safe
 _lock = threading.RLock()
@@ -90,7 +91,7 @@ class _Popen(popen_forkserver.Popen):
             reduction.dump(process_obj, buffer)
         finally:
             context.set_spawning_popen(None)
-        server = _server_of(process_obj.user_code)
+        server = _servers[process_obj.user_code]
         self.sentinel, pipe = server.connect_to_new_process(self._fds)
         ends = os.dup(pipe), self.sentinel
         self.finalizer = util.Finalize(self, util.close_fds, ends)  # type: ignore[attr-defined]
@@ -102,11 +103,7 @@ class _Popen(popen_forkserver.Popen):
 def warm_up(*, user_code: bool = False) -> None:
     """Start the forkserver, with all of Keras if `user_code`; what is printed is discarded."""
     with _lock, variable(SAFE_PATH, "1"):
-        _server_of(user_code).ensure_running()
-
-
-def _server_of(user_code: bool) -> forkserver.ForkServer:
-    return _whole if user_code else _lean
+        _servers[user_code].ensure_running()
 
 
 def fork(

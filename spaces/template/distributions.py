@@ -12,7 +12,7 @@ import ast
 import itertools
 import math
 import operator
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -77,11 +77,10 @@ def read(label: str, call: ast.expr, names: Names) -> Distribution:
         if (value := number(node, names)) is None:
             raise InputError(f"{key} of {name} is {_text(node)}: expected a number")
         given[key] = value
-    low, high = given.get("low", 0), given.get("high", 0)
     note = ""
-    if low > high and name.endswith("uniform"):  # as in NumPy
-        note = f"{name} goes from {high:g} to {low:g}"
-        given |= {"low": high, "high": low}
+    if name.endswith("uniform") and given["low"] > given["high"]:  # as in NumPy
+        given["low"], given["high"] = given["high"], given["low"]
+        note = f"{name} goes from {given['low']:g} to {given['high']:g}"
     try:
         return Distribution(_ranged(label, name, given), note=note)
     except OverflowError:
@@ -100,15 +99,10 @@ def _text(node: ast.expr) -> str:
 def _bind(name: str, call: ast.Call) -> dict[str, ast.expr]:
     expected = SIGNATURES[name]
     if name == "randint" and len(call.args) == 1 and not call.keywords:
-        return {"high": call.args[0]}
+        return {"low": ast.Constant(0), "high": call.args[0]}
     given = dict(zip(expected, call.args, strict=False))
-    extra = len(call.args) > len(expected) or any(isinstance(a, ast.Starred) for a in call.args)
-    for word in call.keywords:
-        key = word.arg or ""
-        extra = extra or key not in expected or key in given
-        given[key] = word.value
-    needed = {"high"} if name == "randint" else set(expected)
-    if extra or not needed <= set(given):
+    given |= {word.arg or "": word.value for word in call.keywords}
+    if set(given) != set(expected) or len(call.args) + len(call.keywords) != len(expected):
         raise InputError(f"found {cut(ast.unparse(call))}, expected {name}({', '.join(expected)})")
     return given
 
@@ -128,26 +122,24 @@ def _listed(label: str, name: str, node: ast.expr, names: Names) -> Distribution
     shares = [1 / len(found)] * len(found)
     if name == "pchoice":
         found, shares = _pairs(found, names)
-    else:
-        numbers = [one for one in (number(one, names) for one in found) if one is not None]
-        values: list[Value] = [*numbers] if len(numbers) == len(found) else [*_texts(found)]
-        if len(set(Counter(values).values())) == 1:  # each as often as the others
-            known = dict(reversed([*zip(values, found, strict=True)]))
-            options = tuple(dict.fromkeys(values))
-            ordered = tuple(sorted(set(numbers))) if numbers == values else options
-            return Distribution(
-                Listed(label, ordered), options, tuple(known[one] for one in options)
-            )
+    texts = _texts(found)
+    numbers = [one for one in (number(one, names) for one in found) if one is not None]
+    are_numbers = len(numbers) == len(found)
+    values: tuple[Value, ...] = tuple(numbers if are_numbers else texts)
+    if name == "choice" and len(set(values)) == len(values):
+        ordered = tuple(sorted(numbers)) if are_numbers else values
+        return Distribution(Listed(label, ordered), values, tuple(found))
     weights, expressions = defaultdict[str, float](float), dict[str, ast.expr]()
-    for text, one, share in zip(_texts(found), found, shares, strict=True):
+    for text, one, share in zip(texts, found, shares, strict=True):
         weights[text] += share
         expressions.setdefault(text, one)
     likely = ", ".join(f"{text} {share:.0%}" for text, share in weights.items())
     note = f"{name} lists some options more than once, as likely as that: {cut(likely, 80)}"
-    dimension = Weighted(label, tuple(weights), tuple(weights.values()))
-    twice = len(weights) < len(found)
     return Distribution(
-        dimension, tuple(weights), tuple(expressions.values()), note if twice else ""
+        Weighted(label, tuple(weights), tuple(weights.values())),
+        tuple(weights),
+        tuple(expressions.values()),
+        note if len(weights) < len(found) else "",
     )
 
 
@@ -186,8 +178,12 @@ def _ranged(label: str, name: str, given: Mapping[str, float]) -> Dimension:
     if step is not None and step <= 0:
         raise InputError(f"q of {name} is {step:g}: expected a number above 0")
     if name.endswith("normal"):
-        return _normal(name, Normal(label, float(given["mu"]), float(given["sigma"]), step, log))
-    low, high = float(given.get("low", 0)), float(given["high"])
+        if given["sigma"] <= 0:
+            raise InputError(f"sigma of {name} is {given['sigma']:g}: expected a number above 0")
+        normal = Normal(label, float(given["mu"]), float(given["sigma"]), step, log)
+        normal.decode(0.0), normal.decode(1.0)
+        return normal
+    low, high = float(given["low"]), float(given["high"])
     if name in ("randint", "uniformint"):
         if low != int(low) or high != int(high):
             raise InputError(f"{name} from {low:g} to {high:g}: expected whole numbers")
@@ -199,14 +195,6 @@ def _ranged(label: str, name: str, given: Mapping[str, float]) -> Dimension:
     if step is None:
         return Numbers(label, low, high, log=log)
     return _stepped(name, Numbers(label, low, high, step, log))
-
-
-def _normal(name: str, found: Normal) -> Normal:
-    if found.sigma <= 0:
-        raise InputError(f"sigma of {name} is {found.sigma:g}: expected a number above 0")
-    for end in (0.0, 1.0):
-        found.decode(end)
-    return found
 
 
 def _stepped(name: str, wanted: Numbers) -> Dimension:

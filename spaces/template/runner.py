@@ -18,11 +18,12 @@ import shutil
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -66,7 +67,7 @@ def train(
         with (
             _listening(report) as listener,
             own_files(weights.parent),
-            _module(template, template.code(values)) as module,
+            _module(template, values) as module,
         ):
             result, model = _result(template, _call(template, module))
             if model is not None and result.loss is not None:
@@ -81,19 +82,16 @@ def train(
 
 def place(error: BaseException, file: Path) -> str:
     """Place in a file where an error was raised, such as `template.py:12`, or an empty string."""
-    found, trace = "", error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(file):
-            found = f"{file.name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return found
+    trace = traceback.extract_tb(error.__traceback__)
+    lines = [one.lineno for one in trace if one.filename == str(file)]
+    return f"{file.name}:{lines[-1]}" if lines else ""
 
 
 # --- the program ----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _module(template: Template, code: CodeType) -> Iterator[ModuleType]:
+def _module(template: Template, values: Mapping[str, Value]) -> Iterator[ModuleType]:
     """Run the program as a module, its folder first in `sys.path`, as a script's is."""
     module, file, folder = ModuleType(MODULE), str(template.path), str(template.path.parent)
     module.__file__ = file
@@ -102,7 +100,7 @@ def _module(template: Template, code: CodeType) -> Iterator[ModuleType]:
     sys.modules[MODULE] = module
     sys.path.insert(0, folder)
     try:
-        exec(code, module.__dict__)
+        exec(template.code(values), module.__dict__)
         yield module
     finally:
         sys.path.remove(folder)

@@ -15,7 +15,7 @@ import pytest
 
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.engines import hardware
-from lstm_sweep.search.engines.local import SlotSharing, place_of
+from lstm_sweep.search.engines.local import SlotSharing
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.values.trial import Slot
 from tests.chaos.processes import MARK, kill, marked
@@ -130,10 +130,8 @@ def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
     (tmp_path / "slots").mkdir()
     with all_gone(marks) as running:
         with on_cores(0, 1) as cores:
-            every = SlotSharing(
-                [place_of(Slot(0, core=core)) for core in cores], tmp_path / "slots"
-            )
-            assert all(every.take("")[0] for _ in cores)
+            every = SlotSharing([Slot(0, core=core) for core in cores], tmp_path / "slots")
+            assert all(every.take()[0] for _ in cores)
             for folder, mark in zip(folders, marks, strict=True):
                 running.append(launched(folder, tmp_path / "slots", mark))
         while not all(waits(folder) for folder in folders):

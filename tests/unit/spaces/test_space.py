@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import LIMITS, TrialConfig
+from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import (
@@ -50,35 +50,6 @@ def test_samples_are_admitted_and_come_back_from_their_points(space: Space) -> N
         assert set(point) == set(space.expression()) == set(space.varying)
         assert space.decode(point) == config
     assert from_mapping(space.describe(), "here") == space
-
-
-def _listed(name: str) -> st.SearchStrategy[Listed]:
-    limit = LIMITS[name]
-    values: st.SearchStrategy[Any]
-    if limit.choices:
-        values = st.sampled_from(limit.choices)
-    elif limit.kind is int:
-        values = st.integers(int(limit.low), int(limit.high))
-    else:
-        values = st.floats(1e-6, 0.9)
-    lists = st.lists(values, min_size=1, max_size=5, unique=True)
-    if not limit.choices:
-        lists = lists.map(sorted)
-    return lists.map(lambda options: Listed(name, tuple(options)))
-
-
-@given(
-    dimensions=st.sets(st.sampled_from(FIELDS)).flatmap(
-        lambda names: st.fixed_dictionaries({name: _listed(name) for name in names})
-    ),
-    seed=st.integers(0, 1000),
-)
-def test_any_space_of_lists_admits_its_samples_and_is_read_back(
-    dimensions: dict[str, Listed], seed: int
-) -> None:
-    space = Space(dimensions)
-    assert space.admits(space.sample(np.random.default_rng(seed)))
-    assert from_mapping(space.describe(), "here").digest() == space.digest()
 
 
 @pytest.mark.parametrize(
@@ -285,24 +256,6 @@ def test_a_range_contains_its_ends_but_not_what_it_cannot_draw(
     assert [value for value in others if value in dimension] == []
 
 
-@given(
-    low=st.integers(0, 50),
-    steps=st.integers(1, 20),
-    step=st.sampled_from([0.001, 0.005, 0.01, 0.02]),
-    share=st.floats(0, 1),
-)
-def test_any_draw_of_a_stepped_range_is_one_of_its_values(
-    low: int, steps: int, step: float, share: float
-) -> None:
-    bottom = low / 100
-    dimension = parse_dimension(
-        "dropout", {"low": bottom, "high": round(bottom + steps * step, 10), "step": step}, "here"
-    )
-    assert isinstance(dimension, Range)
-    raw = dimension.low - step / 2 + share * (dimension.high - dimension.low + step)
-    assert dimension.decode(raw) in (dimension.values() or [])
-
-
 @pytest.mark.parametrize(("low", "high"), [(1e-11, 1e-10), (1e-7, 1e-6), (1e11, 1e12)])
 def test_all_values_of_a_stepped_range_are_drawn_however_small_or_large(
     low: float, high: float
@@ -376,7 +329,6 @@ def test_what_a_dimension_describes_is_read_back(dimension: Any) -> None:
     assert parse_dimension(dimension.field, dimension.describe(), "here") == dimension
 
 
-any_dimension = st.sampled_from([*LISTABLE, *CONTINUOUS])
 part = st.floats(0, 1, exclude_max=True)
 
 
@@ -392,15 +344,6 @@ def test_draws_of_ours_and_of_hyperopt_are_as_even_as_even_shares(dimension: Dim
         every = np.unique([*drawn, *even])
         apart = np.searchsorted(drawn, every, "right") - np.searchsorted(even, every, "right")
         assert np.max(np.abs(apart)) < 0.035 * DRAWS  # the distance of Kolmogorov and Smirnov
-
-
-@given(dimension=any_dimension, shares=st.tuples(part, part))
-def test_every_share_stands_for_a_value_and_a_larger_one_for_no_smaller_number(
-    dimension: Dimension, shares: tuple[float, float]
-) -> None:
-    low, high = sorted(shares)
-    assert dimension.at(low) <= dimension.at(high)
-    assert dimension.value_at(low) in dimension and dimension.value_at(high) in dimension
 
 
 @pytest.mark.parametrize(

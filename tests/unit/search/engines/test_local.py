@@ -28,7 +28,6 @@ from lstm_sweep.search.engines.local import (
     SlotSharing,
     find_slots,
     open_local,
-    place_of,
     shared_folder,
 )
 from lstm_sweep.search.engines.worker import CorpusTraining
@@ -89,13 +88,13 @@ def test_a_reserved_slot_is_kept_until_it_is_released_also_while_events_are_wait
     tmp_path: Path,
 ) -> None:
     slot = Slot(0, core=0)
-    sharing, other = (SlotSharing([place_of(slot)], tmp_path) for _ in range(2))
+    sharing, other = (SlotSharing([slot], tmp_path) for _ in range(2))
     engine = LocalEngine((slot,), sharing)
     engine.demand(1)
     assert engine.reserve(slot) == "" and engine.wait(0.0) == []
-    assert other.take(place_of(slot))[0] == ""
+    assert other.take(slot)[0] == ""
     engine.release()
-    assert other.take(place_of(slot))[0] == place_of(slot)
+    assert other.take(slot)[0] == "core-0-0"
     other.close()
     engine.close()
 
@@ -104,7 +103,7 @@ def test_a_slot_on_which_no_worker_could_be_forked_is_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slot, trial = Slot(0, core=0), Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    sharing = SlotSharing([place_of(slot)], tmp_path)
+    sharing = SlotSharing([slot], tmp_path)
     training = CorpusTraining(tmp_path, Scoring(1, 0))
     job = Job(trial=trial, slot=slot, training=training, folder=tmp_path / "0")
 
@@ -116,7 +115,7 @@ def test_a_slot_on_which_no_worker_could_be_forked_is_given_back(
         assert engine.reserve(slot) == ""
         with pytest.raises(OSError, match="no process"):
             engine.start(job)
-        assert sharing.take(place_of(slot))[0] == place_of(slot)
+        assert sharing.take(slot)[0] == "core-0-0"
 
 
 def test_sweeps_with_the_time_of_some_cores_alone_use_others(
@@ -310,18 +309,19 @@ def test_the_time_of_control_groups_limits_how_many_cores_are_used_and_pins_none
     assert hardware.pins() == (limit in (None, 4.0))
 
 
+EVERY = (Slot(0, core=0), Slot(1, core=1))
 NAMES = ("core-0-0", "core-1-0")
 
 
 def driver(folder: Path) -> SlotSharing:
     """A driver that could use both slots."""
-    return SlotSharing(NAMES, folder)
+    return SlotSharing(EVERY, folder)
 
 
 def take_all(sharing: SlotSharing) -> list[str]:
     """Names of the slots that it gets, until it gets none."""
     found = []
-    while name := sharing.take(NAMES[0])[0]:
+    while name := sharing.take(EVERY[0])[0]:
         found.append(name)
     return found
 
@@ -330,9 +330,9 @@ def test_a_second_driver_gets_what_the_first_has_left_and_waits_for_the_rest(
     tmp_path: Path,
 ) -> None:
     first, second = driver(tmp_path), driver(tmp_path)
-    assert first.take(NAMES[0]) == (NAMES[0], "")
+    assert first.take(EVERY[0]) == (NAMES[0], "")
     assert take_all(second) == [NAMES[1]]
-    assert second.take(NAMES[0]) == ("", "other sweeps use all 2 slots of this machine")
+    assert second.take(EVERY[0]) == ("", "other sweeps use all 2 slots of this machine")
     first.give_back(NAMES[0])
     assert take_all(second) == [NAMES[0]]
     second.close()
@@ -344,8 +344,9 @@ def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path) -> No
         "import sys, time\n"
         "from pathlib import Path\n"
         "from lstm_sweep.search.engines.local import SlotSharing\n"
-        f"other = SlotSharing({NAMES!r}, Path(sys.argv[1]))\n"
-        "assert other.take('core-0-0')[0] and other.take('core-0-0')[0]\n"
+        "from lstm_sweep.search.values.trial import Slot\n"
+        f"other = SlotSharing({EVERY!r}, Path(sys.argv[1]))\n"
+        "assert other.take()[0] and other.take()[0]\n"
         "print('taken', flush=True)\n"
         "time.sleep(600)\n"
     )
@@ -355,7 +356,7 @@ def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path) -> No
     assert other.stdout
     assert other.stdout.readline() == "taken\n"
     mine = driver(tmp_path)
-    assert mine.take(NAMES[0])[0] == ""
+    assert mine.take(EVERY[0])[0] == ""
     os.kill(other.pid, signal.SIGKILL)
     other.communicate()
     assert take_all(mine) == list(NAMES)
@@ -376,7 +377,7 @@ def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(tmp_path: 
 
 def test_a_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path) -> None:
     file, slots = tmp_path / "s.slots", tuple(Slot(index, core=index) for index in range(2))
-    sharing = SlotSharing(NAMES, tmp_path)
+    sharing = SlotSharing(slots, tmp_path)
     with LocalEngine(slots, sharing, Quota(file)) as engine:
         engine.demand(1)
         assert file.with_suffix(".demand").read_text() == "1"
@@ -411,7 +412,7 @@ def test_drivers_that_start_at_the_same_time_share_a_folder_that_was_missing(
 def test_a_link_in_place_of_a_slot_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     (tmp_path / f"{NAMES[0]}.slot").symlink_to(target)
-    assert driver(tmp_path).take(NAMES[0]) == (NAMES[0], "")
+    assert driver(tmp_path).take(EVERY[0]) == (NAMES[0], "")
     assert not target.exists()
 
 
