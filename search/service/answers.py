@@ -142,7 +142,7 @@ class Answers:
     async def get(self, key: Key, ask: Callable[[], Item]) -> Item:
         """What `ask` returns, or has returned a moment ago for the same key."""
         named = ("answer", *key)
-        return await self.read(lambda: self._cache.get(named, ask, age_s=self._age_s, lasts=False))
+        return await self.read(lambda: self._cache.get(named, ask, self._age_s))
 
     async def reply(self, key: Key, ask: Callable[[], Any]) -> Response:
         """What `get` returns, as JSON."""

@@ -181,7 +181,7 @@ class Site:
     def __init__(self, service: Service, settings: HttpSettings) -> None:
         """Read what is there of the files of the service."""
         limits, folder, store = settings.limits, settings.folder, service.reads
-        cache = store.shared.cache if isinstance(store, SharedSettings) else Cache(None)
+        cache = store.shared.cache if isinstance(store, SharedSettings) else Cache()
         self.service, self.settings, self.store = service, settings, store
         self.login, self.metrics = Login(settings), Metrics()
         self.login.tokens.rows()

@@ -6,15 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from typing_extensions import override
 
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import NEWEST, OWN, MlflowStore, Wanted, kind_of
+from lstm_sweep.search.store.tracking import NEWEST, MlflowStore, Wanted
 
 Value = TypeVar("Value")
 #: names what was read: its kind first
@@ -22,26 +21,10 @@ Key = tuple[Hashable, ...]
 
 #: seconds for which something is given again; an answer is made of what was read just as long ago
 AGE_S = 0.5
-#: seconds for which what was read is kept if nobody asks for it
-KEPT_S = 30.0
+#: metrics of runs whose values are kept while no later one is logged
+MOST_TIMELINES = 4_096
 #: runs whose latest metrics are remembered
 MOST_RUNS = 100_000
-#: seconds within which a file system may give two changes the same time
-RACE_S = 0.1
-
-
-def mark_of(file: Path) -> Hashable | None:
-    """Equal as long as nothing is written to an SQLite file; None if that cannot be told."""
-    found = []
-    for path in (file, file.with_name(f"{file.name}-wal")):
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        if time.time() - status.st_mtime < RACE_S:
-            return None
-        found.append((status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size))
-    return tuple(found) or None
 
 
 @dataclass
@@ -50,49 +33,37 @@ class _Entry:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     value: Any = None
-    #: until when it is given without a look at the store, and kept
+    #: until when it is given, by the clock
     until: float = float("-inf")
-    kept_until: float = 0.0
-    #: of the store before it was read
-    mark: Hashable | None = None
 
 
 class Cache:
-    """Keeps what was read for a moment, or as long as the file of an SQLite store is unchanged.
+    """Keeps what was read for a moment; who asks for what is read just now waits for that."""
 
-    Who asks for what is read just now waits for that.
-    """
-
-    def __init__(self, file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """`file` is that of an SQLite store whose changes this host sees at once; None: another."""
-        self._file, self._clock = file, clock
-        self._lock = threading.Lock()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
         self._entries: dict[Key, _Entry] = {}
         self._tidied = clock()
 
-    def get(
-        self, key: Key, read: Callable[[], Value], *, age_s: float = AGE_S, lasts: bool = True
-    ) -> Value:
-        """What `read` returns, or has returned `age_s` seconds ago at most.
-
-        What `lasts` is also given as long as the store has not changed.
-        """
+    def get(self, key: Key, read: Callable[[], Value], age_s: float = AGE_S) -> Value:
+        """What `read` returns, or has returned `age_s` seconds ago at most."""
         now = self._clock()
         with self._lock:
             if now > self._tidied + AGE_S:
-                self._entries = {k: one for k, one in self._entries.items() if one.kept_until > now}
+                old = [
+                    k for k, at in self._entries.items() if at.until < now and not at.lock.locked()
+                ]
+                for one in old:
+                    del self._entries[one]
                 self._tidied = now
             entry = self._entries.setdefault(key, _Entry())
-            entry.kept_until = now + (KEPT_S if lasts else age_s)
         with entry.lock:
             if self._clock() >= entry.until:
-                mark = mark_of(self._file) if lasts and self._file else None
-                if mark is None or mark != entry.mark:
-                    try:
-                        entry.value, entry.mark = read(), mark
-                    except BaseException:
-                        self.drop(key.__eq__)
-                        raise
+                try:
+                    entry.value = read()
+                except BaseException:
+                    self.drop(key.__eq__)
+                    raise
                 entry.until = self._clock() + age_s
             value: Value = entry.value
         return value
@@ -115,10 +86,11 @@ class SharedStore(MlflowStore):
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(settings)
-        file = settings.database_file
-        self.cache = Cache(file if file and kind_of(file) in OWN else None, clock)
+        self.cache = Cache(clock)
         #: a hash of the latest metrics of each run: rounds are read again if it differs
         self._latest: dict[str, int] = {}
+        of_store = super().timeline
+        self._timeline = lru_cache(MOST_TIMELINES)(lambda run_id, key, _: of_store(run_id, key))
 
     @override
     def select(
@@ -137,18 +109,18 @@ class SharedStore(MlflowStore):
                 self._latest[run.info.run_id] = hash(frozenset(run.data.metrics.items()))
             return runs, more
 
-        key = ("runs", *sorted(tags.items()), most, token, order)
-        runs, more = self.cache.get(key, read)
+        runs, more = self.cache.get(("runs", *sorted(tags.items()), most, token, order), read)
         return list(runs), more
 
     @override
     def timeline(self, run_id: str, key: str) -> tuple[tuple[int, int, float], ...]:
-        read, latest = partial(super().timeline, run_id, key), self._latest.get(run_id)
-        age_s = AGE_S if latest is None else float("inf")
-        return self.cache.get(("timeline", run_id, key, latest), read, age_s=age_s)
+        latest = self._latest.get(run_id)
+        return (
+            super().timeline(run_id, key) if latest is None else self._timeline(run_id, key, latest)
+        )
 
     def forget(self) -> None:
-        self.cache.drop(lambda key: key[0] != "timeline")
+        self.cache.drop(lambda key: True)
 
 
 @dataclass(frozen=True, kw_only=True)

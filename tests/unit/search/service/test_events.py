@@ -62,7 +62,7 @@ async def allowed() -> bool:
 def feeds_of(place: Place, **limits: int) -> Feeds:
     return Feeds(
         place.service,
-        Answers(Cache(None), 0.0),
+        Answers(Cache(), 0.0),
         Limits(**limits),
         told=lambda report: report,
         look_every_s=0.05,

@@ -297,7 +297,7 @@ def test_after_a_change_the_next_answer_is_new_although_another_is_under_way() -
     asked = Asked()
 
     async def run() -> None:
-        answers = Answers(Cache(None), 60.0)
+        answers = Answers(Cache(), 60.0)
         asked.may.clear()
         before = asyncio.create_task(answers.get(("key",), asked))
         await until(asked, 1)

@@ -1,26 +1,13 @@
 from __future__ import annotations
 
-import shutil
-import sqlite3
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.cache import (
-    AGE_S,
-    KEPT_S,
-    RACE_S,
-    Cache,
-    SharedSettings,
-    SharedStore,
-    mark_of,
-)
+from lstm_sweep.search.store.cache import AGE_S, Cache, SharedSettings, SharedStore
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.tags import Tag
@@ -129,42 +116,12 @@ def test_a_fault_is_not_kept(readers: Readers) -> None:
 
 def test_what_nobody_asks_for_is_dropped() -> None:
     clock = Time()
-    cache = Cache(None, clock)
+    cache = Cache(clock)
     for number in range(2_000):
-        cache.get(("answer", number), lambda: None, lasts=False)
-        cache.get(("run", number), lambda: None, age_s=float("inf"))
-    clock.now += 1
+        cache.get(("run", number), lambda: None)
+    clock.now += 2 * AGE_S
     assert cache.get(("last",), lambda: "read") == "read"
-    assert len(cache) == 2_001
-    clock.now += KEPT_S
-    cache.get(("last",), lambda: "read")
     assert len(cache) == 1
-
-
-@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
-def test_a_mark_stays_until_the_store_is_written(journal: str, tmp_path: Path) -> None:
-    def write(*commands: str) -> None:
-        with closing(sqlite3.connect(file)) as connection, connection:
-            for command in commands:
-                connection.execute(command)
-
-    file = tmp_path / "a store.db"
-    write(f"PRAGMA journal_mode={journal}", "CREATE TABLE runs (number)")
-    shutil.copy(file, tmp_path / "earlier.db")
-    with closing(sqlite3.connect(file)) as reader:  # keeps a write-ahead log
-        reader.execute("SELECT * FROM runs").fetchall()
-        marks = []
-        for _ in range(3):
-            with mock.patch("lstm_sweep.search.store.cache.time") as clock:
-                clock.time.return_value = file.stat().st_mtime
-                assert mark_of(file) is None  # a further change might have the same time
-            time.sleep(1.5 * RACE_S)
-            marks.append(mark_of(file))
-            assert marks[-1] == mark_of(file) is not None
-            write("INSERT INTO runs VALUES (1)")
-    (tmp_path / "earlier.db").rename(file)
-    time.sleep(1.5 * RACE_S)
-    assert len({*marks, mark_of(file)}) == 4
 
 
 def test_another_sweep_in_the_place_of_one_that_was_deleted_is_read(readers: Readers) -> None:
