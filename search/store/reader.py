@@ -434,7 +434,7 @@ def _named(runs: Iterable[Any], on_skipped: OnSkipped) -> list[Any]:
 
 def _known_sweeps(store: Store) -> str:
     runs, more = newest_sweeps(store, NAMED)
-    names = ", ".join(run.data.tags[Tag.NAME] for run in runs)
+    names = ", ".join(run.data.tags[Tag.NAME] for run in runs) or "none"
     return f"{names} and older ones" if more else names
 
 
@@ -468,7 +468,7 @@ def existing_sweep(store: Store, name: str) -> Any:
     """Parent run of a sweep; a `NoSuchRunError` names the newest ones."""
     if run := find_sweep(store, name):
         return run
-    known = _known_sweeps(store) or "none"
+    known = _known_sweeps(store)
     raise NoSuchRunError(f"sweep '{name}': no such sweep in {store.settings}; sweeps: {known}")
 
 
@@ -539,10 +539,9 @@ def find_trial(store: Store, reference: str) -> TrialRecord:
             return found
         if bad:
             raise bad[0]
-        known = _known_sweeps(store) or "none"
-        count = len(records)
-        has = f"sweep '{name}' has {count} trials" if count else f"sweeps: {known}"
-        has += ", expected one of them" if count or known != "none" else ", expected a launched one"
+        has = f"sweep '{name}' has {len(records)} trials, expected one of them"
+        if not records:
+            has = f"expected one of a sweep that has some; sweeps: {_known_sweeps(store)}"
         raise NoSuchRunError(f"trial '{reference}': no such trial; {has}")
     alike = store.runs({"": Begins(reference)}) if PREFIX.fullmatch(reference) else []
     matching = [run for run in alike if Tag.TRIAL in run.data.tags]

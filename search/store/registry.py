@@ -270,24 +270,21 @@ def register(
 def compare(champion: int, theirs: Mapping[str, str], ours: Mapping[str, str]) -> tuple[bool, str]:
     """Whether a version beats the champion, by the tags of both; and why, a sentence's part."""
     named = f"version {champion}"
-    for tag, what in ((Tag.CORPUS_DIGEST, "data"), (Tag.SCORING, "validation targets")):
-        if tag == Tag.SCORING and tag not in {**ours, **theirs}:
-            continue  # classifiers are scored on all sequences of their data
-        if tag not in ours:
-            return False, f"not compared with {named}: what it was scored on is not known"
-        if tag not in theirs:
-            return False, f"not compared with {named}: what that was scored on is not known"
-        if ours[tag] != theirs[tag]:
-            return False, f"not compared with {named}: that was scored on other {what}"
+    scored = {tag: (ours.get(tag), theirs.get(tag)) for tag in (Tag.CORPUS_DIGEST, Tag.SCORING)}
+    if None in scored[Tag.CORPUS_DIGEST]:
+        return False, f"not compared with {named}: what one of them was scored on is not known"
+    # classifiers are scored on all sequences of their data
+    if any(own != other for own, other in scored.values()):
+        return False, f"not compared with {named}: that was scored on other data or targets"
     try:
         own, other = float(ours[Tag.MODEL_LOSS]), float(theirs[Tag.MODEL_LOSS])
     except (KeyError, ValueError):
         raise BadRunError(
             f"{named}: tag {Tag.MODEL_LOSS} is {shown(theirs.get(Tag.MODEL_LOSS))}: expected a loss"
         ) from None
-    if own < other:
-        return True, f"its loss {own:.4f} is below {other:.4f} of {named}"
-    return False, f"its loss {own:.4f} is not below {other:.4f} of {named}"
+    is_better = own < other
+    word = "below" if is_better else "not below"
+    return is_better, f"its loss {own:.4f} is {word} {other:.4f} of {named}"
 
 
 @dataclass(frozen=True)

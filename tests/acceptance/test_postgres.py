@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import os
 import re
 import shlex
@@ -14,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,7 +27,6 @@ from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
 from tests.conftest import TINY, run_here, write_text
 from tests.fakes import ScriptedEngine
 from tests.postgres import Cluster, named, write_settings
-from tests.ray_cluster import family, title
 from tests.servers import served
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -50,18 +46,6 @@ class Team:
 
     address: str
     folder: Path
-
-    def status(self, method: str, path: str, **headers: str) -> int:
-        """Status of its answer to the admin."""
-        place = urlsplit(self.address)
-        login = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
-        asked = http.client.HTTPConnection(place.hostname or "", place.port or 0, timeout=60)
-        asked.request(method, path, body=b"{}", headers={
-            "Authorization": f"Basic {login}", "Content-Type": "application/json", **headers
-        })  # fmt: skip
-        status = asked.getresponse().status
-        asked.close()
-        return status
 
 
 @pytest.fixture(scope="module")
@@ -122,44 +106,6 @@ def test_the_server_keeps_the_files_and_the_sweep_none(swept: Swept, team: Team)
 def test_a_network_is_exported_through_the_server(swept: Swept, tmp_path: Path) -> None:
     done = swept.place.run("export", "first", "--to", tmp_path / "best", "--json")
     assert (done.code, done.json["parity"]["windows"]) == (0, 100), done.err
-
-
-def test_its_runs_are_read_from_the_database_too_but_not_written(
-    swept: Swept, team: Team, cluster: Cluster
-) -> None:
-    direct = Place(team.folder, cluster.login | named(team.folder))
-    assert direct.trials("first") == swept.place.trials("first")
-    data = str(swept.place.folder / "words.txt")
-    for typed in (["launch", "--data", data, *TINY], ["export", "first", "--to", "new"]):
-        done = direct.read(*typed)
-        assert (done.code, done.out) == (2, "")
-        line = done.err.splitlines()[-1]
-        assert "experiment 'lstm-sweep' in store postgresql://lstm_sweep@127.0.0.1" in line
-        assert "a tracking server keeps its files: expected the address of that server" in line
-    assert not (team.folder / "new").exists()
-
-
-def test_as_many_processes_answer_as_are_wanted(team: Team) -> None:
-    assert sum("spawn_main" in title(pid) for pid in family(os.getpid())) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "is_let_in"),
-    [
-        ("mlflow:5000", True),  # what a container calls it
-        ("127.0.0.1:5000", True),
-        ("localhost:5000", True),
-        ("mlflow.evil.example:5000", False),
-        ("10.0.0.1:5000", False),
-    ],
-)
-def test_it_answers_to_the_names_that_are_allowed_and_to_their_pages(
-    team: Team, name: str, is_let_in: bool
-) -> None:
-    page = "/api/2.0/mlflow/experiments/search?max_results=1"
-    assert team.status("GET", page, Host=name) == (200 if is_let_in else 403)
-    status = team.status("POST", "/api/2.0/mlflow/experiments/create", Origin=f"http://{name}")
-    assert status == (400 if is_let_in else 403)  # there is no experiment without a name
 
 
 def test_no_process_shows_a_password_and_no_file_has_one(team: Team) -> None:

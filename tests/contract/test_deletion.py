@@ -15,7 +15,6 @@ import pytest
 import lstm_sweep
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search import cli
 from lstm_sweep.search.actions import lifecycle
 from lstm_sweep.search.actions.export import register
 from lstm_sweep.search.actions.local import Local
@@ -27,7 +26,7 @@ from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store import registry as deleting
 from lstm_sweep.search.store.faults import NoSuchRunError
-from lstm_sweep.search.store.settings import Settings, load
+from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
@@ -267,22 +266,3 @@ def test_the_best_trial_may_stay(store: MlflowStore, corpus: Corpus) -> None:
     assert Local(store.settings).prune(**given).sweeps == ()
     assert [one.sweep for one in Local(store.settings).prune(older_than_s=0).sweeps] == ["s"]
     assert reader.sweeps(store) == []
-
-
-def test_the_commands_say_what_is_freed(
-    workplace: Callable[[str], Path],
-    corpus: Corpus,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """What they say of bad input and of a dry run is recorded in tests/golden."""
-    folder = workplace("commands")
-    monkeypatch.chdir(folder)
-    store = MlflowStore(load(folder, {}))
-    for name in ("s", "t"):
-        sweep(store, corpus, name)
-    assert cli.main(["delete", "s", "--yes"]) == 0
-    assert capsys.readouterr().out.startswith("sweep s: ")
-    assert cli.main(["prune", "--older-than", "30d", "--yes"]) == 0
-    assert capsys.readouterr().out == "0 sweeps: 0 runs, 0 bytes of files freed\n"
-    assert len(reader.trials(store, "t")) == 3

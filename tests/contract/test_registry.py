@@ -153,7 +153,7 @@ def test_a_champion_of_another_program_is_left_alone(
     other = registry.log_model(store, best.run_id, "s/1", lambda folder, about: folder.mkdir())
     found = registered(store, best, tmp_path, name)
     assert (found.model_id, found.version, found.champion) == (other, 2, False)
-    assert found.why == "not compared with version 1: what that was scored on is not known"
+    assert found.why == "not compared with version 1: what one of them was scored on is not known"
 
 
 @pytest.mark.parametrize("fails", ["create_logged_model", "log_outputs"])

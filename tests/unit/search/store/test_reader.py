@@ -127,10 +127,10 @@ def test_a_lower_loss_is_better(loss: str, better: bool) -> None:
 @pytest.mark.parametrize(
     ("theirs", "ours", "why"),
     [
-        ({Tag.CORPUS_DIGEST: "e"}, {}, "that was scored on other data"),
-        ({Tag.SCORING: "{}"}, {}, "that was scored on other validation targets"),
-        ({Tag.CORPUS_DIGEST: None}, {}, "what that was scored on is not known"),
-        ({}, {Tag.SCORING: None}, "what it was scored on is not known"),
+        ({Tag.CORPUS_DIGEST: "e"}, {}, "that was scored on other data or targets"),
+        ({Tag.SCORING: "{}"}, {}, "that was scored on other data or targets"),
+        ({Tag.CORPUS_DIGEST: None}, {}, "what one of them was scored on is not known"),
+        ({}, {Tag.SCORING: None}, "that was scored on other data or targets"),
     ],
 )
 def test_versions_of_other_targets_are_not_compared(
