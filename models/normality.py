@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_sweep.models.conformal import Combined, Floats, Indices, p_values
+from lstm_sweep.models.conformal import Combined, Floats, Indices
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.errors import InputError, shown
@@ -52,14 +52,14 @@ EXPECTED = math.log(2)
 #: different counts of symbols that are kept, the most frequent first, and numbers in all of them
 MOST_COUNTS, MOST_NUMBERS = 5_000, 1 << 22
 #: symbols in all different counts that are compared by frequency, and in those that are kept, at
-#: most; different n-grams of a length; and symbols whose n-grams are looked at together, about
+#: most; different n-grams of a length; and symbols of sessions that are looked at together, about
 MOST_COUNTED, MOST_KEPT, MOST_NGRAMS, TOGETHER = 1 << 21, 1 << 20, 1 << 18, 1 << 20
 #: what is added to the deviation of a logarithm of counts, since it may be none
 LEAST_DEVIATION = 0.05
 #: sessions whose counts are compared with all that are kept at a time
 ROWS = 256
-#: training sessions that are looked at, at most, and those that are scored together
-MOST_TRAINING, PART = 1 << 20, 1 << 16
+#: training sessions that are looked at, at most
+MOST_TRAINING = 1 << 20
 #: sessions and symbols of calibration, at most, and how high a score is
 MOST_SESSIONS, MOST_SYMBOLS, HIGHEST = 10_000, 1 << 18, 1e9
 #: number of symbols of a session, and of an n-gram, at most
@@ -98,8 +98,8 @@ class Normality:
         ngrams = list[Indices]()
         while len(ngrams) < LONGEST - 1:
             found = np.empty(0, np.int64)
-            for some in _together(sessions):
-                *_, (numbers, _) = _numbers(some, ngrams, alphabet)
+            for begin, end in _parts(np.array([*map(len, sessions)])):
+                *_, (numbers, _) = _numbers(sessions[begin:end], ngrams, alphabet)
                 found = np.union1d(found, numbers[numbers >= 0])[:MOST_NGRAMS]
             ngrams.append(found)
         kept = [one for one, _ in counts.most_common(_most_counts(alphabet))]
@@ -117,11 +117,10 @@ class Normality:
         `surprise` are negative log-probabilities of its symbols, nats, `<float64>[symbols]`; with
         `ends` the last one of each session is its end.
         """
-        bounds, parts = np.append(split.starts, len(split)), [np.empty((0, len(SCORES)))]
-        for begin in range(0, len(split.starts), PART):
-            starts = bounds[begin : begin + PART + 1]
-            inside = slice(starts[0], starts[-1])
-            part = Split(split.codes[inside], starts[:-1] - starts[0])
+        bounds, parts = np.append(split.starts, len(split)), []
+        for begin, end in _parts(split.session_lengths):
+            inside = slice(bounds[begin], bounds[end])
+            part = Split(split.codes[inside], bounds[begin:end] - bounds[begin])
             parts.append(self._scores(part, surprise[inside], ends=ends))
         return np.concatenate(parts)
 
@@ -183,15 +182,12 @@ class Normality:
         return rows
 
     def _new_ngrams(self, sessions: Sequence[Integers]) -> Floats:
-        scores = [np.empty(0)]
-        for some in _together(sessions):
-            numbered = _numbers(some, self.ngrams, self.alphabet)
-            new = [
-                np.bincount(of[(numbers >= 0) & ~np.isin(numbers, known)], minlength=len(some))
-                for known, (numbers, of) in zip(self.ngrams, numbered, strict=False)
-            ]
-            scores.append(by_ngrams(np.stack(new, axis=1), np.array([*map(len, some)])))
-        return np.concatenate(scores)
+        numbered = _numbers(sessions, self.ngrams, self.alphabet)
+        new = [
+            np.bincount(of[(numbers >= 0) & ~np.isin(numbers, known)], minlength=len(sessions))
+            for known, (numbers, of) in zip(self.ngrams, numbered, strict=False)
+        ]
+        return by_ngrams(np.stack(new, axis=1), np.array([*map(len, sessions)]))
 
     def ngrams_after(self, kept: Indices, codes: Integers) -> Indices:
         """What is kept of sessions' n-grams after one more symbol of each; at the head `FIRST`.
@@ -253,14 +249,11 @@ class Calibration:
 
     def by_rule(self, scores: Floats) -> dict[str, Floats]:
         """P-values of whole sessions by each of `RULES`."""
-        found, scores = {}, scores - ROUNDING
-        for rule, names in RULES.items():
-            used = [SCORES.index(name) for name in names]
-            if len(used) == 1:
-                found[rule] = p_values(self.scores[:, used[0]], scores[:, used[0]])
-            else:
-                found[rule], _ = Combined(self.scores[:, used]).p_values(scores[:, used])
-        return found
+        columns = {rule: [*map(SCORES.index, names)] for rule, names in RULES.items()}
+        return {
+            rule: Combined(self.scores[:, used]).p_values(scores[:, used] - ROUNDING)[0]
+            for rule, used in columns.items()
+        }
 
     def with_more(self, scores: Floats) -> Self:
         """The same with further normal sessions."""
@@ -386,11 +379,11 @@ def count_of(codes: Integers) -> Count:
     return tuple(zip(distinct.tolist(), times.tolist(), strict=True))
 
 
-def _together(sessions: Sequence[Integers]) -> Iterator[Sequence[Integers]]:
-    """The sessions in parts of about `TOGETHER` symbols."""
-    ends = np.cumsum([len(one) + 2 for one in sessions])
-    cuts = np.searchsorted(ends, np.arange(0, int(ends[-1]) + TOGETHER, TOGETHER))
-    return (sessions[begin:end] for begin, end in pairwise(np.unique([*cuts, len(sessions)])))
+def _parts(lengths: Indices) -> Iterator[tuple[int, int]]:
+    """From which to which sessions parts of about `TOGETHER` symbols go."""
+    ends = np.cumsum(lengths + 2)
+    cuts = np.searchsorted(ends, np.arange(0, ends[-1] + TOGETHER, TOGETHER))
+    return pairwise(np.unique([*cuts, len(lengths)]).tolist())
 
 
 def _numbers(

@@ -210,7 +210,6 @@ def test_the_shortest_new_ngram_of_a_session_and_its_share_are_one_score(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(normality, "TOGETHER", 40)
-    monkeypatch.setattr(normality, "PART", 7)
     rng = np.random.default_rng(2)
     train, new = ([rng.integers(3, 7, size=rng.integers(1, 9)) for _ in range(n)] for n in (16, 99))
     new.append(np.array([UNKNOWN]))
