@@ -6,6 +6,7 @@ in nats a sequence.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,14 +110,6 @@ class Estimate(NamedTuple):
     low: float | None = None
     high: float | None = None
 
-    @classmethod
-    def of(cls, written: Sequence[float | None]) -> Estimate:
-        """An estimate as `Scores.to_dict` has it; `ValueError` if it is none."""
-        numbers = [None if one is None else float(one) for one in written]
-        if any(one is not None and not math.isfinite(one) for one in numbers):
-            raise ValueError(f"{written}: expected finite numbers")
-        return cls(*numbers)
-
     def __str__(self) -> str:
         if self.value is None or self.low is None:
             return "" if self.value is None else f"{self.value:.3f}"
@@ -137,6 +130,21 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """How many sequences of each true class (rows) were taken for which."""
+
+    classes: tuple[str, ...]
+    counts: list[list[int]]
+
+    def __post_init__(self) -> None:
+        size = len(self.classes)
+        if not 0 < size <= MOST_CLASSES or [*map(len, self.counts)] != [size] * size:
+            raise ValueError("the confusion matrix is not one of its classes")
+        if min(map(min, self.counts)) < 0:
+            raise ValueError("the confusion matrix has numbers below 0")
+
+
+@dataclass(frozen=True)
 class Scores:
     """How well the classes of some sequences are told."""
 
@@ -148,8 +156,11 @@ class Scores:
     #: `scaled_calibration_error`; `majority_rate`, the share of the most frequent class
     measures: Mapping[str, Estimate]
     classes: tuple[ClassScore, ...]
-    #: names of the rows, and how many sequences of each true class (rows) were taken for which
-    confusion: tuple[tuple[str, ...], NDArray[np.int64]]
+    confusion: Confusion
+
+    def __post_init__(self) -> None:
+        if not self.measures.keys() >= {*MEASURES}:
+            raise ValueError(f"measures are {[*self.measures]}, expected {[*MEASURES]}")
 
     @classmethod
     def of(
@@ -192,52 +203,14 @@ class Scores:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values; an estimate is a list of its value and its bounds."""
-        names, counts = self.confusion
-        return {
-            "sequences": self.sequences,
-            "temperature": self.temperature,
-            "measures": {name: [*one] for name, one in self.measures.items()},
-            "classes": [
-                {
-                    name: [*value] if isinstance(value, Estimate) else value
-                    for name, value in vars(one).items()
-                }
-                for one in self.classes
-            ],
-            "confusion": {"classes": [*names], "counts": counts.tolist()},
-        }
+        return _plain(self)
 
-    @classmethod
-    def from_dict(cls, written: Mapping[str, Any]) -> Self:
-        """Scores from the result of `to_dict`.
 
-        Raises:
-            KeyError, TypeError or ValueError: it is none.
-        """
-        matrix = np.array(written["confusion"]["counts"], np.int64)
-        names = tuple(map(str, written["confusion"]["classes"]))
-        if matrix.shape != (len(names),) * 2 or not 0 < len(names) <= MOST_CLASSES:
-            raise ValueError("the confusion matrix is not one of its classes")
-        if matrix.min() < 0:
-            raise ValueError("the confusion matrix has numbers below 0")
-        return cls(
-            int(written["sequences"]),
-            float(written["temperature"]),
-            {name: Estimate.of(written["measures"][name]) for name in MEASURES},
-            tuple(
-                ClassScore(
-                    str(one["name"]),
-                    int(one["sequences"]),
-                    Estimate.of(one["precision"]),
-                    Estimate.of(one["recall"]),
-                    Estimate.of(one["f1"]),
-                    Estimate.of([one["auc"]]).value,
-                    Estimate.of([one["average_precision"]]).value,
-                )
-                for one in written["classes"]
-            ),
-            (names, matrix),
-        )
+def _plain(value: Scores | Evidence) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    written: dict[str, Any] = TypeAdapter(type(value)).dump_python(value, mode="json")
+    return written
 
 
 #: beginning of the name of the F1 of one class
@@ -377,10 +350,7 @@ def _most_frequent(labels: Labels) -> int:
     return int(np.bincount(labels).argmax())
 
 
-def confusion(
-    predicted: Labels, labels: Labels, names: Sequence[str]
-) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Names of classes, and how many sequences of each (rows) were taken for which."""
+def confusion(predicted: Labels, labels: Labels, names: Sequence[str]) -> Confusion:
     shown, row = (*names,), np.arange(len(names))
     if len(names) > MOST_CLASSES:
         frequent = np.argsort(-np.bincount(labels, minlength=len(names)), kind="stable")
@@ -389,7 +359,8 @@ def confusion(
         row[kept] = np.arange(len(kept))
         shown = (*(names[k] for k in kept), OTHERS)
     pairs = row[labels] * len(shown) + row[predicted]
-    return shown, np.bincount(pairs, minlength=len(shown) ** 2).reshape(len(shown), -1)
+    counts = np.bincount(pairs, minlength=len(shown) ** 2).reshape(len(shown), -1)
+    return Confusion(shown, counts.tolist())
 
 
 def decided(
@@ -404,9 +375,13 @@ def decided(
     return {"accuracy": right, "macro_f1": _estimate(value[0], drawn)}
 
 
-class Compared(NamedTuple):
-    """How others tell the classes of the same sequences, against the best."""
+@dataclass(frozen=True)
+class Compared:
+    """How another model tells the classes of the same sequences, against the best."""
 
+    log_loss: Estimate
+    accuracy: Estimate
+    macro_f1: Estimate
     #: how much lower the log loss of the best is, and the probability of as much by chance
     gain: float
     p_loss: float
@@ -415,8 +390,12 @@ class Compared(NamedTuple):
 
     @classmethod
     def of(
-        cls, best: NDArray[np.floating], other: NDArray[np.floating], labels: Labels
-    ) -> Compared:
+        cls,
+        best: NDArray[np.floating],
+        other: NDArray[np.floating],
+        labels: Labels,
+        names: Sequence[str],
+    ) -> Self:
         """Paired t test of losses; exact test of McNemar of what only one of both has right."""
         from scipy.special import bdtr, stdtr
 
@@ -427,7 +406,9 @@ class Compared(NamedTuple):
         only, others = int((right & ~also).sum()), int((also & ~right).sum())
         both = only + others
         p_accuracy = min(1.0, 2 * float(bdtr(min(only, others), both, 0.5))) if both else 1.0
-        return cls(float(gains.mean()), float(p_loss), p_accuracy)
+        its = Scores.of(other, labels, names, temperature=1.0).measures
+        kept = (its[name] for name in ("log_loss", "accuracy", "macro_f1"))
+        return cls(*kept, float(gains.mean()), float(p_loss), p_accuracy)
 
 
 @dataclass(frozen=True)
@@ -448,8 +429,7 @@ class Evidence:
     #: trial of the network
     trial: str
     scores: Scores
-    #: `log_loss`, `accuracy` and `macro_f1` of baselines by name, and how the network compares
-    baselines: Mapping[str, tuple[Mapping[str, Estimate], Compared]]
+    baselines: Mapping[str, Compared]
     #: those that it is surest of
     wrong: tuple[Wrong, ...]
     #: accuracy and macro F1 of decisions for macro F1; empty if they are not known
@@ -467,11 +447,9 @@ class Evidence:
     ) -> Self:
         """Of the logits of a network and of baselines; `texts_of` is asked for a few sequences."""
         scores = Scores.of(logits, labels, names)
-        compared = dict[str, tuple[Mapping[str, Estimate], Compared]]()
-        for name, others in baselines.items():
-            measures = Scores.of(others, labels, names, temperature=1.0).measures
-            kept = {key: measures[key] for key in ("log_loss", "accuracy", "macro_f1")}
-            compared[name] = kept, Compared.of(logits, others, labels)
+        compared = {
+            name: Compared.of(logits, one, labels, names) for name, one in baselines.items()
+        }
         scaled = softmax(logits / scores.temperature)
         best = decided(Decision.of(scaled, labels), logits, labels, scores.temperature)
         predicted, sure = logits.argmax(axis=1), scaled.max(axis=1)
@@ -485,35 +463,11 @@ class Evidence:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values."""
-        return {
-            "trial": self.trial,
-            "scores": self.scores.to_dict(),
-            "baselines": {
-                name: {key: [*one] for key, one in measures.items()} | compared._asdict()
-                for name, (measures, compared) in self.baselines.items()
-            },
-            "wrong": [vars(one) for one in self.wrong],
-            "decided": {name: [*one] for name, one in self.decided.items()},
-        }
+        return _plain(self)
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Self:
-        """As `to_dict` has written it.
+        """As `to_dict` has written it; `ValueError` if it is none."""
+        from pydantic import TypeAdapter
 
-        Raises:
-            AttributeError, KeyError, TypeError or ValueError: it is none.
-        """
-        baselines = dict[str, tuple[Mapping[str, Estimate], Compared]]()
-        for name, one in written["baselines"].items():
-            kept = {key: Estimate.of(one[key]) for key in ("log_loss", "accuracy", "macro_f1")}
-            compared = Compared(*(float(one[key]) for key in Compared._fields))
-            baselines[str(name)] = kept, compared
-        wrong = (
-            Wrong(
-                str(one["text"]), str(one["true"]), str(one["predicted"]), float(one["probability"])
-            )
-            for one in written["wrong"]
-        )
-        scores = Scores.from_dict(written["scores"])
-        best = {str(name): Estimate.of(one) for name, one in written["decided"].items()}
-        return cls(str(written["trial"]), scores, baselines, tuple(wrong), best)
+        return TypeAdapter(cls).validate_json(json.dumps(written, allow_nan=False))

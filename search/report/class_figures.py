@@ -34,12 +34,12 @@ def class_sentences(found: Findings) -> Iterator[str]:
         f"the most frequent class is {_percent(majority)} of them. It was chosen by them, so it "
         "may do worse on others: export says how it does on test data."
     )
-    for name, (measures, compared) in told.baselines.items():
-        if text := _as_good(measures["accuracy"], compared):
+    for name, compared in told.baselines.items():
+        if text := _as_good(compared):
             yield f"{by_name(name)[:1].upper()}{by_name(name)[1:]} {text}."
 
 
-def _as_good(accuracy: Estimate, compared: Compared) -> str:
+def _as_good(compared: Compared) -> str:
     """What is said of a baseline that is not worse than the best trial; empty if it is."""
     above = f"{abs(compared.gain):.4f} nats {'above' if compared.gain > 0 else 'below'}"
     if compared.p_loss >= SIGNIFICANCE:
@@ -50,8 +50,8 @@ def _as_good(accuracy: Estimate, compared: Compared) -> str:
         return f"is better: its log loss is {above} (p = {compared.p_loss:.2g})"
     if compared.p_accuracy >= SIGNIFICANCE:
         return (
-            f"is right as often ({_percent(accuracy)}; p = {compared.p_accuracy:.2g}), though its "
-            f"probabilities are worse: its log loss is {above}"
+            f"is right as often ({_percent(compared.accuracy)}; p = {compared.p_accuracy:.2g}), "
+            f"though its probabilities are worse: its log loss is {above}"
         )
     return ""
 
@@ -83,9 +83,9 @@ def class_tables(found: Findings) -> Iterator[tuple[str, Table]]:
     )
     names = ("log_loss", "accuracy", "macro_f1")
     rows = [[told.trial, *(str(scores.measures[name]) for name in names), "", ""]]
-    for name, (measures, compared) in told.baselines.items():
+    for name, compared in told.baselines.items():
         chance = _chance(compared.p_loss), _chance(compared.p_accuracy)
-        rows.append([by_name(name), *(str(measures[key]) for key in names), *chance])
+        rows.append([by_name(name), *(str(getattr(compared, key)) for key in names), *chance])
     yield (
         "The same of the baselines",
         Table(
@@ -122,13 +122,13 @@ def confusion(found: Findings) -> Iterator[Figure]:
     told = found.classes
     if told is None:
         return
-    names, counts = told.scores.confusion
-    of_class = counts.sum(axis=1)
+    names, counts = told.scores.confusion.classes, told.scores.confusion.counts
+    of_class = [*map(sum, counts)]
     pairs = [
-        (int(counts[i, j]), names[i], names[j], int(of_class[i]))
+        (counts[i][j], names[i], names[j], of_class[i])
         for i in range(len(names))
         for j in range(len(names))
-        if i != j and counts[i, j]
+        if i != j and counts[i][j]
     ]
     pairs.sort(key=lambda pair: -pair[0])
     cells = [[i, j, f"{n:,}", f"{n / whole:.1%}"] for n, i, j, whole in pairs[:MOST_ROWS]]
@@ -142,6 +142,4 @@ def confusion(found: Findings) -> Iterator[Figure]:
     headings = ["true class", "taken for", "sequences", "share of the class"]
     note = f"The first {MOST_ROWS} of {len(pairs)} pairs." if len(pairs) > MOST_ROWS else ""
     table = Table(headings, cells, note)
-    yield Figure(
-        "Which classes are taken for which", matrix(names, counts.tolist()), caption, table
-    )
+    yield Figure("Which classes are taken for which", matrix(names, counts), caption, table)

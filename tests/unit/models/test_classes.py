@@ -73,7 +73,7 @@ def test_scores_are_what_scikit_learn_says(
         assert [value or 0 for value in values] == pytest.approx(their)
     if count <= classes.MOST_CLASSES:
         matrix = metrics.confusion_matrix(labels, predicted, labels=range(count))
-        assert (found.confusion[1] == matrix).all()
+        assert found.confusion.counts == matrix.tolist()
 
 
 def test_an_interval_holds_the_truth_about_as_often_as_it_says(
@@ -122,7 +122,7 @@ def test_many_classes_have_a_small_matrix_and_rankings_no_interval_that_takes_mi
     monkeypatch.setattr(classes, "MOST_RANKED", 1000)
     logits, labels = drawn(80, 50, seed=3)
     found = Scores.of(logits, labels, [f"c{k}" for k in range(50)])
-    names, counts = found.confusion
+    names, counts = found.confusion.classes, np.array(found.confusion.counts)
     assert len(names) == classes.MOST_CLASSES and names[-1] == classes.OTHERS
     assert counts.sum() == 80 and counts.shape == (len(names),) * 2
     assert found.measures["auc"].value and found.measures["auc"].low is None
@@ -211,11 +211,12 @@ def test_evidence_is_read_as_it_was_written() -> None:
     assert len(sure) == min(classes.MOST_WRONG, wrong.sum()) and sure == sorted(sure)[::-1]
     number = int(again.wrong[0].text.removeprefix("text "))
     assert wrong[number] and again.wrong[0].true == "abc"[labels[number]]
-    measures, compared = again.baselines["majority"]
-    assert measures["accuracy"].value == again.scores.measures["majority_rate"].value
+    compared = again.baselines["majority"]
+    assert compared.accuracy.value == again.scores.measures["majority_rate"].value
     assert compared.gain > 0 and compared.p_loss < 0.01
     written, spoiled = found.to_dict(), list[dict[str, Any]]()
     spoiled += [{}, written | {"wrong": 1}, written | {"scores": {}}]
+    spoiled.append(written | {"decided": {"accuracy": [float("inf"), None, None]}})
     parts: list[dict[str, Any]] = [
         {"measures": {}},
         {"confusion": {"classes": ["a"], "counts": [[1, 2]]}},
@@ -224,7 +225,7 @@ def test_evidence_is_read_as_it_was_written() -> None:
     for part in parts:
         spoiled.append(written | {"scores": written["scores"] | part})
     for one in spoiled:
-        with pytest.raises((KeyError, TypeError, ValueError)):
+        with pytest.raises(ValueError):
             Evidence.from_dict(one)
 
 
@@ -233,14 +234,15 @@ def test_predictions_of_the_same_sequences_are_compared() -> None:
 
     logits, labels = drawn(300, 3, seed=5)
     noisy = logits + np.random.default_rng(0).normal(size=logits.shape)
-    found = Compared.of(logits, noisy, labels)
+    found = Compared.of(logits, noisy, labels, "abc")
     losses = [classes.log_losses(one, labels) for one in (noisy, logits)]
     assert found.gain == pytest.approx(losses[0].mean() - losses[1].mean())
     assert found.p_loss == pytest.approx(stats.ttest_rel(*losses).pvalue)
     right = [one.argmax(axis=1) == labels for one in (logits, noisy)]
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     assert found.p_accuracy == pytest.approx(stats.binomtest(min(only), sum(only)).pvalue)
-    assert Compared.of(logits, logits, labels) == (0.0, 1.0, 1.0)
+    same = Compared.of(logits, logits, labels, "abc")
+    assert (same.gain, same.p_loss, same.p_accuracy) == (0.0, 1.0, 1.0)
 
 
 def labelled(texts: list[str], labels: list[int]) -> LabelledSplit:
