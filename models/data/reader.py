@@ -162,7 +162,7 @@ def _encoding(head: bytes) -> str:
     return ""
 
 
-#: numbers below this are converted by a table, larger ones by a dict
+#: numbers below this are converted by a table, which sorts nothing
 TABLE_SIZE = 1 << 21
 #: largest number of digits of an event id, so that it fits into 64 bits
 ID_DIGITS = 18
@@ -182,8 +182,6 @@ BLANKS, LONG_WORD = b" \n\t\r\v\f", 64
 class Sequences:
     """Symbols of all sessions, concatenated, as provisional codes."""
 
-    #: number of each code: the code point of a character, or an event id
-    values: list[int] = field(default_factory=list)
     blocks: Spool = field(default_factory=Spool)
     length: int = 0
     #: index of the first symbol of each file, and of each line if lines are sessions
@@ -193,8 +191,13 @@ class Sequences:
     lines_are_sessions: bool = False
     #: what was done to the files that were read
     noted: Noted = field(default_factory=Noted)
-    _table: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(TABLE_SIZE, np.uint32))
-    _large: dict[int, int] = field(default_factory=dict)
+    #: code of each number, which is the code point of a character, or an event id
+    _code_of: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def values(self) -> list[int]:
+        """Number of each code."""
+        return [*self._code_of]
 
     def start_file(self) -> None:
         """Let the next symbol begin a new file; a file without symbols has no session."""
@@ -205,31 +208,22 @@ class Sequences:
         if not len(numbers):
             return
         codes = self._codes(numbers)
-        self.blocks.append(codes.astype(smallest_type(len(self.values))))
+        self.blocks.append(codes.astype(smallest_type(len(self._code_of))))
         self.length += len(numbers)
 
     def _codes(self, numbers: NDArray[np.integer]) -> NDArray[np.uint32]:
-        if numbers.max() >= min(TABLE_SIZE, 64 * len(numbers) + 1024):
+        most = int(numbers.max())
+        if most >= min(TABLE_SIZE, 64 * len(numbers) + 1024):
             distinct, inverse = np.unique(numbers, return_inverse=True)
-            return np.array([self._large_code(int(n)) for n in distinct], np.uint32)[inverse]
-        present = np.flatnonzero(np.bincount(numbers))
-        for number in present[self._table[present] == 0]:
-            self._table[number] = self._new(int(number)) + 1
-        codes: NDArray[np.uint32] = self._table[numbers] - np.uint32(1)
+            return self._codes_of(distinct)[inverse]
+        distinct, table = np.flatnonzero(np.bincount(numbers)), np.empty(most + 1, np.uint32)
+        table[distinct] = self._codes_of(distinct)
+        codes: NDArray[np.uint32] = table[numbers]
         return codes
 
-    def _large_code(self, number: int) -> int:
-        if number < TABLE_SIZE:
-            if not self._table[number]:
-                self._table[number] = self._new(number) + 1
-            return int(self._table[number]) - 1
-        if number not in self._large:
-            self._large[number] = self._new(number)
-        return self._large[number]
-
-    def _new(self, number: int) -> int:
-        self.values.append(number)
-        return len(self.values) - 1
+    def _codes_of(self, distinct: NDArray[np.integer]) -> NDArray[np.uint32]:
+        known = self._code_of
+        return np.array([known.setdefault(one, len(known)) for one in distinct.tolist()], np.uint32)
 
     def session_starts(self) -> NDArray[np.int64]:
         """Index of the first symbol of each session that has symbols, ascending."""

@@ -22,7 +22,6 @@ from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.windows import Indices
 from lstm_sweep.models.network.lstm import embedded, scored_apart
-from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.network.training import TrainingLoop
 
 #: sequences in a scoring call, and symbols of their padded lengths, at most
@@ -179,10 +178,6 @@ class ClassTraining(TrainingLoop[ClassConfig, LabelledCorpus]):
                 _begin_with(networks.trained, self.config, list(given.values()))
             networks.copy_weights()
         return networks
-
-    @cached_property
-    def _program(self) -> Program:
-        return program_of(self._networks, self.config, self.seed, self.graphs)
 
     @override
     def _epoch_of(self, number: int) -> ClassEpoch:

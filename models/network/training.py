@@ -130,9 +130,9 @@ class TrainingLoop(ABC, Generic[OwnConfig, Data]):
     @abstractmethod
     def _built(self, *, mixed: bool) -> Networks: ...
 
-    @property
-    @abstractmethod
-    def _program(self) -> Program: ...
+    @cached_property
+    def _program(self) -> Program:
+        return program_of(self._networks, self.config, self.seed, self.graphs)
 
     @abstractmethod
     def _epoch_of(self, number: int) -> Epoch | ClassEpoch:
@@ -348,10 +348,6 @@ class Training(TrainingLoop[TrialConfig, Corpus]):
     @override
     def _built(self, *, mixed: bool) -> Networks:
         return lstm.build(self.config, len(self.corpus.alphabet), mixed=mixed)
-
-    @cached_property
-    def _program(self) -> Program:
-        return program_of(self._networks, self.config, self.seed, self.graphs)
 
     @override
     def _epoch_of(self, number: int) -> Epoch:
