@@ -407,8 +407,14 @@ class Compared:
         both = only + others
         p_accuracy = min(1.0, 2 * float(bdtr(min(only, others), both, 0.5))) if both else 1.0
         its = Scores.of(other, labels, names, temperature=1.0).measures
-        kept = (its[name] for name in ("log_loss", "accuracy", "macro_f1"))
-        return cls(*kept, float(gains.mean()), float(p_loss), p_accuracy)
+        return cls(
+            its["log_loss"],
+            its["accuracy"],
+            its["macro_f1"],
+            float(gains.mean()),
+            float(p_loss),
+            p_accuracy,
+        )
 
 
 @dataclass(frozen=True)

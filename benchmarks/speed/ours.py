@@ -25,10 +25,10 @@ pin()
 
 from lstm_sweep.models import backend  # noqa: E402
 from lstm_sweep.models.config import ClassConfig, TrialConfig  # noqa: E402
-from lstm_sweep.models.data.batches import ClassEpoch  # noqa: E402
 from lstm_sweep.models.data.corpus import Split  # noqa: E402
 from lstm_sweep.models.data.labelled import LabelledSplit  # noqa: E402
 from lstm_sweep.models.data.streams import training_epoch  # noqa: E402
+from lstm_sweep.models.data.windows import ClassEpoch  # noqa: E402
 from lstm_sweep.models.network import classifier, lstm, program  # noqa: E402
 
 #: rows and columns of the matrices whose product has the peak; no power of two, which is slower

@@ -42,9 +42,8 @@ from lstm_sweep.models.cpu.program_types import (
     States,
     Stream,
 )
-from lstm_sweep.models.data.batches import ClassSteps
 from lstm_sweep.models.data.streams import CarriedSteps
-from lstm_sweep.models.data.windows import Indices
+from lstm_sweep.models.data.windows import ClassSteps, Indices
 
 
 def _of_classes(batch: int | None = None) -> list[Any]:

@@ -17,10 +17,15 @@ from typing_extensions import override
 from lstm_sweep.models.classes import score
 from lstm_sweep.models.config import ClassConfig
 from lstm_sweep.models.cpu.program_types import Float32s, Networks, Program
-from lstm_sweep.models.data.batches import ClassEpoch, padded_time, read_codes, read_lengths
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus
-from lstm_sweep.models.data.windows import Indices
+from lstm_sweep.models.data.windows import (
+    ClassEpoch,
+    Indices,
+    padded_time,
+    read_codes,
+    read_lengths,
+)
 from lstm_sweep.models.network.lstm import embedded, scored_apart
 from lstm_sweep.models.network.training import TrainingLoop
 

@@ -22,11 +22,10 @@ from typing_extensions import override
 from lstm_sweep.models import backend
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.cpu.program_types import Networks, Program
-from lstm_sweep.models.data.batches import ClassEpoch
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.data.labelled import LabelledCorpus
 from lstm_sweep.models.data.streams import training_epoch
-from lstm_sweep.models.data.windows import Epoch, Indices
+from lstm_sweep.models.data.windows import ClassEpoch, Epoch, Indices
 from lstm_sweep.models.network import checkpoint, lstm
 from lstm_sweep.models.network.checkpoint import Checkpoint, CheckpointSettings, write_network
 from lstm_sweep.models.network.evaluation import evaluate

@@ -83,7 +83,7 @@ def _write(
     record, config = records[0], _config_of(records[0])
     prepare_backend(record.seed)
     from lstm_sweep.models.bundle import clean_process, onnx
-    from lstm_sweep.models.data.batches import read_codes, read_lengths
+    from lstm_sweep.models.data.windows import read_codes, read_lengths
     from lstm_sweep.models.network import classifier
     from lstm_sweep.models.network.program import program_of
 

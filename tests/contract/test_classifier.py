@@ -16,9 +16,9 @@ import pytest
 from lstm_sweep.models.classes import score
 from lstm_sweep.models.config import CLASS_FIELDS, ClassConfig
 from lstm_sweep.models.data.alphabet import Alphabet
-from lstm_sweep.models.data.batches import ClassEpoch, ClassSteps
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus, LabelledSplit
+from lstm_sweep.models.data.windows import ClassEpoch, ClassSteps
 from lstm_sweep.models.size import parameters
 from tests.conftest import in_full
 

@@ -15,25 +15,23 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.data.alphabet import START, UNKNOWN, Alphabet
-from lstm_sweep.models.data.batches import (
-    ClassEpoch,
-    class_shares,
-    read_codes,
-    with_unknown,
-)
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.labelled import LabelledSplit
 from lstm_sweep.models.data.source import SAMPLES, WORKFLOW, Workflow
 from lstm_sweep.models.data.streams import training_epoch
 from lstm_sweep.models.data.windows import (
     Batch,
+    ClassEpoch,
     Scoring,
     Stages,
+    class_shares,
+    read_codes,
     scoring_targets,
     scoring_windows,
     shared_windows,
     stages_of,
     steps_with_target,
+    with_unknown,
 )
 from tests.unit.models.data.corpus_files import (
     FIRST,
