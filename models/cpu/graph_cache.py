@@ -31,22 +31,17 @@ Library = Any
 def code_of(folder: Path) -> str:
     """Digest of all modules in a folder, recursively, and of TensorFlow's and Keras's versions.
 
-    If no module can be read, each call returns another value, so that no graph is ever shared.
+    Where there is no source of them, each call returns another value: no graph is ever shared.
     """
-    digest = hashlib.sha256(f"{tf.__version__} {keras.__version__}".encode())
-    try:
-        modules = sorted(file for file in folder.rglob("*") if _is_module(file))
-        for file in modules:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"\n{file.relative_to(folder).as_posix()} {content}".encode())
-    except OSError:
-        modules = []
-    return digest.hexdigest() if modules else secrets.token_hex()
-
-
-def _is_module(file: Path) -> bool:
-    hidden = file.name.startswith(".") or file.parent.name == "__pycache__"
-    return file.suffix in (".py", ".pyc") and not hidden
+    parts = [tf.__version__, keras.__version__]
+    for file in sorted(folder.rglob("[!.]*.py")):
+        parts += [
+            file.relative_to(folder).as_posix(),
+            hashlib.sha256(file.read_bytes()).hexdigest(),
+        ]
+    if len(parts) == 2:
+        parts.append(secrets.token_hex())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 #: digest of the whole package `models`, since its constants are built into graphs

@@ -23,7 +23,7 @@ from lstm_sweep.models.rounds import (
     part_of_epoch,
 )
 from lstm_sweep.models.scoring import log_softmax, score
-from lstm_sweep.models.size import SizeRule, parameters
+from lstm_sweep.models.size import SizeRule
 
 NUMBERS = [name for name, limit in LIMITS.items() if not limit.choices]
 INTEGERS = [name for name in NUMBERS if LIMITS[name].kind is int]
@@ -118,40 +118,6 @@ def test_the_window_stride_follows_direction_and_length_unless_given(
 
 
 ALPHABET = 7
-
-
-def counted(config: TrialConfig, alphabet: int) -> int:
-    """Add up the shapes of the weights, matrix by matrix."""
-    shapes: list[tuple[int, ...]] = []
-    width = alphabet
-    if config.embedding_size:
-        shapes.append((alphabet, config.embedding_size))
-        width = config.embedding_size
-    units = config.layer_size
-    for _ in range(config.layers):
-        gates: list[tuple[int, ...]] = [(width, 4 * units), (units, 4 * units), (4 * units,)]
-        if config.direction == "uni":
-            shapes += gates
-            width = units
-        else:
-            shapes += gates + gates
-            width = units + units
-    shapes += [(width, alphabet), (alphabet,)]
-    return sum(math.prod(shape) for shape in shapes)
-
-
-configs = st.builds(
-    TrialConfig,
-    direction=st.sampled_from(["uni", "bi"]),
-    layers=st.integers(1, 15),
-    layer_size=st.integers(1, 2000),
-    embedding_size=st.integers(0, 300),
-)
-
-
-@given(configs, st.integers(4, 5000))
-def test_the_closed_form_is_the_sum_over_all_weights(config: TrialConfig, alphabet: int) -> None:
-    assert parameters(config, alphabet) == counted(config, alphabet)
 
 
 #: 302 parameters
