@@ -6,15 +6,11 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,8 +184,6 @@ def load(source: Source) -> Corpus:
             raise InputError(f"{name} is given as {shown(given)}: expected data with classes")
     sample = SAMPLES.get(source.data)
     of_lines = sample.symbols == "lines" if sample else source.has_lines
-    if of_lines and threading.current_thread() is not threading.main_thread():
-        return load_apart(load, Corpus.open, source)
     path = None if sample else existing(source.data)
     name = path.name if path else source.data
     groups: Mapping[str, Sequence[Path | Sample]] = (
@@ -220,34 +214,6 @@ A_SYMBOL = {
     "words": "a word or a mark of punctuation",
     "ids": "an event id",
 }
-Loaded = TypeVar("Loaded")
-#: loads a source and saves it in a folder, both of which are its arguments
-LOADER = """\
-import json, sys
-from pathlib import Path
-from {module} import {load} as load
-from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.errors import InputError
-given = json.loads(sys.argv[1])
-try:
-    load(Source(**given | {{"split": tuple(given["split"])}})).save(Path(sys.argv[2]))
-except (InputError, OSError) as error:
-    sys.exit(str(error))
-"""
-
-
-def load_apart(
-    load: Callable[[Source], Loaded], read: Callable[[Path], Loaded], source: Source
-) -> Loaded:
-    """Load by the main thread of another process: no other can stop expressions."""
-    loader = LOADER.format(module=load.__module__, load=load.__name__)
-    with tempfile.TemporaryDirectory(prefix="lstm-sweep-") as folder:
-        call = [sys.executable, "-c", loader, json.dumps(vars(source)), folder]
-        done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["it was not loaded"]
-            raise InputError(lines[-1])
-        return read(Path(folder))
 
 
 def _of_lines(source: Source, name: str, groups: Mapping[str, Sequence[Path | Sample]]) -> Corpus:

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.data import alphabet as alphabets
 from lstm_sweep.models.data.alphabet import UNKNOWN, Alphabet
-from lstm_sweep.models.data.corpus import Split, frequent, load_apart, words_said
+from lstm_sweep.models.data.corpus import Split, frequent, words_said
 from lstm_sweep.models.data.examples import (
     TEST,
     TRAIN,
@@ -183,8 +182,6 @@ def load_labelled(source: Source) -> LabelledCorpus:
     if source.data in SAMPLES and source.labels is None:
         raise InputError(f"data {source.data}: is a sample without classes, expected --labels")
     if source.has_lines or (source.data in SAMPLES and SAMPLES[source.data].symbols == "lines"):
-        if threading.current_thread() is not threading.main_thread():
-            return load_apart(load_labelled, LabelledCorpus.open, source)
         read = of_lines(source)
         splits = drawn_splits(source, read)
         return _assembled(source, read, _mined(source, read, splits))

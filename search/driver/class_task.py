@@ -36,6 +36,7 @@ from lstm_sweep.search.driver.lstm_task import (
     check_same,
     check_sizes,
     ladder_notes,
+    load_data,
     networks_of,
     rate_notes,
     settled_classes,
@@ -186,7 +187,7 @@ def _load(source: Source) -> tuple[Source, LabelledCorpus, Bundle | None]:
     What it is, is part of the digest of the data.
     """
     if source.pretrained is None:
-        return source, load_labelled(source), None
+        return source, load_data(load_labelled, source), None
     folder, network = bundle.read(source.pretrained)
     alphabet, most = network.alphabet, CLASS_LIMITS["layers"].high
     if network.config.layers > most:
@@ -201,7 +202,7 @@ def _load(source: Source) -> tuple[Source, LabelledCorpus, Bundle | None]:
     if not source.has_lines and source.symbols == "auto":
         source = replace(source, symbols=alphabet.kind)
     source = replace(source, lower_case=lower_case)
-    corpus = load_labelled(source)
+    corpus = load_data(load_labelled, source)
     digest = hashlib.blake2b(corpus.digest.encode(), digest_size=16)
     for weight in bundle.weights_of(folder, network):
         digest.update(weight.tobytes())

@@ -30,6 +30,7 @@ from lstm_sweep.search.driver.lstm_task import (
     check_same,
     check_space,
     ladder_notes,
+    load_data,
     networks_of,
     rate_notes,
     settled_spec,
@@ -56,7 +57,7 @@ from lstm_sweep.search.values.trial import Device, Training, Trial
 
 def load_same_corpus(source: Source, record: TrialRecord) -> Corpus:
     """Load the data of a trial again; those that are not what they were are refused."""
-    corpus = corpora.load(source)
+    corpus = load_data(corpora.load, source)
     check_same(corpus, source, record.tags, f"trial {record.id}")
     return corpus
 
@@ -188,7 +189,7 @@ class CorpusTask(LstmTask):
     @classmethod
     @override
     def open(cls, spec: SweepSpec) -> Self:
-        return cls.of(spec, corpora.load(spec.source()))
+        return cls.of(spec, load_data(corpora.load, spec.source()))
 
     @classmethod
     def of(cls, spec: SweepSpec, corpus: Corpus) -> Self:
@@ -200,7 +201,8 @@ class CorpusTask(LstmTask):
     @override
     def loaded(cls, spec: SweepSpec) -> Self:
         source = spec.source()
-        return cls(corpora.load(source), source, spec.rule(), strict=False, scoring=Scoring(0, 0))
+        corpus = load_data(corpora.load, source)
+        return cls(corpus, source, spec.rule(), strict=False, scoring=Scoring(0, 0))
 
     @override
     def check_space(self, spec: SweepSpec) -> float:

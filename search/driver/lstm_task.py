@@ -6,12 +6,13 @@ import dataclasses
 import json
 import shutil
 import tempfile
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from typing_extensions import override
@@ -40,6 +41,7 @@ from lstm_sweep.search.policy.lstm_problem import (
     lstm_problem,
 )
 from lstm_sweep.search.policy.problem import MOST_EARLIER, EarlierBest, SearchProblem, admits_all
+from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import FORMAT, WEIGHTS, Dataset
@@ -52,6 +54,7 @@ from lstm_sweep.search.values.trial import Device, Trial, ranked
 from lstm_sweep.spaces.dimension import CorpusFacts, Dimension
 from lstm_sweep.spaces.space import Space
 
+Loaded = TypeVar("Loaded", Corpus, LabelledCorpus)
 #: draws by which a space is measured against the size rule, and how many must pass
 SIZE_DRAWS = 1_000
 SIZE_SHARE = 1 / 50
@@ -228,6 +231,16 @@ def _with_space(spec: SweepSpec, facts: CorpusFacts, size: DataSize) -> SweepSpe
             f"epoch has in this space"
         )
     return spec
+
+
+def load_data(load: Callable[[Source], Loaded], source: Source) -> Loaded:
+    """What `load` makes of a source, of a log always in a main thread.
+
+    Expressions that take for ever are stopped there alone.
+    """
+    if source.has_lines and threading.current_thread() is not threading.main_thread():
+        return forkserver.call(load, source)
+    return load(source)
 
 
 def check_same(corpus: Corpus | LabelledCorpus, source: Source, tags: Tags, since: str) -> None:

@@ -8,7 +8,6 @@ import pickle
 import re
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -289,16 +288,6 @@ def test_who_reads_for_others_tells_nothing_of_a_file_that_has_no_settings(
     settings.write_text("sim_th: 7")
     with pytest.raises(InputError, match="sim_th is 7: expected 0 to 1"):
         corpus_of(path, template_settings=str(settings))
-
-
-def test_another_thread_loads_the_same_corpus_and_says_the_same(log: Path) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        corpus = pool.submit(service_corpus, log).result()
-        refused = pool.submit(service_corpus, log, templates="/nowhere").exception()
-    assert corpus.digest == service_corpus(log).digest
-    assert corpus.train.codes.tolist() == service_corpus(log).train.codes.tolist()
-    assert isinstance(refused, InputError)
-    assert str(refused).startswith("/nowhere: No such file")
 
 
 def test_a_sample_of_lines_needs_no_options_and_others_have_no_lines() -> None:

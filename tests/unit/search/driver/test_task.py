@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,11 +13,14 @@ import pytest
 from typing_extensions import override
 
 from lstm_sweep.models.config import Config
+from lstm_sweep.models.data.source import Source
 from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver import tasks
+from lstm_sweep.search.driver.lstm_task import load_data
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.report.report_page import advice
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.journal import FORMAT, Dataset
@@ -179,3 +183,24 @@ def check_report(settings: Settings) -> None:
     assert "Share of errors of 16 trials after each round" in found.html
     for other in ("template", "validation loss", "nats", "bits per symbol", "--epochs"):
         assert other not in re.sub(r"<style>.*?</style>", "", found.html, flags=re.DOTALL).lower()
+
+
+@pytest.mark.parametrize(("symbols", "aside"), [("lines", True), ("chars", False)])
+def test_in_another_thread_a_log_is_loaded_by_a_process(
+    symbols: str, aside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the time that expressions take is limited."""
+    calls = list[object]()
+
+    def call(load: Any, source: Source) -> Any:
+        calls.append(load)
+        return load(source)
+
+    monkeypatch.setattr(forkserver, "call", call)
+    source = Source(data="service-log", symbols=symbols)
+    load: Any = vars
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(load_data, load, source).result() == vars(source)
+    assert calls == [vars] * aside
+    load_data(load, source)
+    assert len(calls) == aside
