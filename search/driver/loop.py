@@ -62,8 +62,8 @@ TICK_S = 0.25
 TURN_S = 0.03
 #: seconds between two looks for trials that hang
 LOOK_S = 0.2
-#: seconds between two estimates of the end, at least, and the share of the time that they take
-ESTIMATE_S, ESTIMATE_SHARE = 1.0, 0.01
+#: seconds between two estimates of the end
+ESTIMATE_S = 1.0
 
 
 @contextmanager
@@ -391,12 +391,10 @@ class Loop:
             self.engine.stop(progress.slot, ended)
 
     def _estimate_end(self) -> None:
-        """Estimate when the sweep ends; what that takes grows with the trials."""
         state = self._state
         left = self.policy.expected_left(state.seconds)
         self.history.learn(expected_end=None if left is None else state.now + left)
-        took = self.history.tick() - state.now
-        self._next_estimate = state.now + max(ESTIMATE_S, took / ESTIMATE_SHARE)
+        self._next_estimate = state.now + ESTIMATE_S
 
     # trials end
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 import tempfile
 import threading
@@ -51,7 +52,7 @@ from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.trial import Device, Trial, ranked
-from lstm_sweep.spaces.dimension import CorpusFacts, Dimension
+from lstm_sweep.spaces.dimension import CorpusFacts
 from lstm_sweep.spaces.space import Space
 
 Loaded = TypeVar("Loaded", Corpus, LabelledCorpus)
@@ -130,28 +131,17 @@ def check_stored(record: TrialRecord, space: Space) -> None:
     if set(values) != set(space):
         raise record.tags.bad(Tag.CONFIG, f"values of {', '.join(space)}")
     for name, value in values.items():
+        dimension = space[name]
+        low, high = (getattr(dimension, end, math.nan) for end in ("low", "high"))
         if name == space.rate and ladder.refinable(space):
-            within = _between(value, *ladder.ends_of(space[name]))
-        else:
-            within = _within(value, space[name])
-        if not within:
+            low, high = ladder.ends_of(dimension)
+        more = ROUNDING * max(abs(low), abs(high))
+        is_within = isinstance(value, int | float) and low - more <= value <= high + more
+        if not is_within and value not in dimension:
             raise BadRunError(
                 f"run {record.run_id}: tag {Tag.CONFIG}: {name} is {shown(value)}, expected a "
-                f"value of the sweep's space: {shown(space[name].describe())}"
+                f"value of the sweep's space: {shown(dimension.describe())}"
             )
-
-
-def _within(value: object, dimension: Dimension) -> bool:
-    """Whether a value lies in a dimension, or so near to its ends that it was rounded."""
-    low, high = (getattr(dimension, end, None) for end in ("low", "high"))
-    if low is None or high is None or not isinstance(value, int | float):
-        return value in dimension
-    return _between(value, low, high)
-
-
-def _between(value: object, low: float, high: float) -> bool:
-    more = ROUNDING * max(abs(low), abs(high))
-    return isinstance(value, int | float) and low - more <= value <= high + more
 
 
 def check_room(

@@ -15,7 +15,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
-from lstm_sweep.search.policy.ladder import LadderReport
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import (
     DONE,
@@ -65,7 +64,7 @@ class SweepState(Sweep):
     #: why the policy begins no more trials; None while it does
     search_ended: Stop | None = None
     #: what came of the ladder; None before the sweep's end, and if there was none
-    ladder: LadderReport | None = None
+    ladder: dict[str, Any] | None = None
 
     @property
     def usable(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -32,7 +31,6 @@ from lstm_sweep.search.driver.state import (
 )
 from lstm_sweep.search.driver.task import Task
 from lstm_sweep.search.engines.base import Engine
-from lstm_sweep.search.policy.ladder import LadderReport
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import EarlierBest
 from lstm_sweep.search.process import files
@@ -363,8 +361,8 @@ def describe(state: SweepState) -> str:
         lines += ["", f"{text}."]
     config = ", ".join(f"{name} {value}" for name, value in best.config.to_dict().items())
     lines += ["", f"Config of the best trial: {config}."]
-    if state.ladder and state.ladder.decision:
-        lines += ["", f"Ladder of learning rates: {state.ladder.decision.reason}."]
+    if state.ladder:
+        lines += ["", f"Ladder of learning rates: {state.ladder['reason']}."]
     if state.confirmed:
         lines += ["", "Trained again:", "", *(f"- {one}" for one in state.confirmed)]
     return "\n".join(lines)
@@ -380,7 +378,7 @@ def evidence(state: SweepState, task: Task, found: Findings | None) -> dict[str,
         "unknown_share": state.unknown_share,
         "time": state.time_spent.to_dict(),
         "best_over_time": [{"seconds": t, "val_loss": loss} for t, loss in state.best_over_time],
-        "ladder": _ladder(state.ladder) if state.ladder else None,
+        "ladder": state.ladder,
         "importance": found.importance or None if found else None,
         "verdicts": asdict(found.verdicts) if found and found.verdicts else None,
         "confirmed": [one.to_dict() for one in state.confirmed],
@@ -396,16 +394,6 @@ def evidence(state: SweepState, task: Task, found: Findings | None) -> dict[str,
             }
             for progress in state.finished
         ],
-    }
-
-
-def _ladder(found: LadderReport) -> dict[str, Any]:
-    return {
-        "rates": [step.rate for step in found.steps],
-        "losses": [None if step.loss == math.inf else step.loss for step in found.steps],
-        "best": found.decision.best if found.decision else None,
-        "reason": found.decision.reason if found.decision else "not finished",
-        "learning_rates": found.learning_rates,
     }
 
 

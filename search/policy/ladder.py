@@ -283,17 +283,6 @@ def between_steps(steps: Sequence[Step], best: float, untrained: float | None) -
     return rounded(best * TENTH ** (-slope / (2 * bend)))
 
 
-@dataclass(frozen=True)
-class LadderReport:
-    """What came of a ladder."""
-
-    steps: tuple[Step, ...]
-    #: None while it is not finished
-    decision: LadderDecision | None
-    #: the rates that the search goes on with, as a space describes them
-    learning_rates: Any
-
-
 class LadderPhase:
     """Which rates are tried, and how their trials end; `trials` are all of the sweep."""
 
@@ -364,11 +353,18 @@ class LadderPhase:
         found = {self._rate(one): one for one in self._trials.of(Phase.LADDER)}
         return [self._step(rate, found.get(rate)) for rate in self.rates]
 
-    def report(self, space: Space) -> LadderReport | None:
+    def report(self, space: Space) -> dict[str, Any] | None:
+        """What came of it, and the rates that the search goes on with; None if there is none."""
         if not self.rates or self._is_left_out:
             return None
-        rates = space[self._rate_field].describe()
-        return LadderReport(tuple(self._tried()), self.decision, rates)
+        losses = [step.loss for step in self._tried()]
+        return {
+            "rates": list(self.rates),
+            "losses": [None if loss == math.inf else loss for loss in losses],
+            "best": self.decision.best if self.decision else None,
+            "reason": self.decision.reason if self.decision else "not finished",
+            "learning_rates": space[self._rate_field].describe(),
+        }
 
     def _rate(self, one: Trial) -> int | float | str:
         return one.config.to_dict()[self._rate_field]

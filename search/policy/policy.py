@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmation import (
@@ -17,7 +18,7 @@ from lstm_sweep.search.policy.confirmation import (
     makespan,
 )
 from lstm_sweep.search.policy.halving import pruned
-from lstm_sweep.search.policy.ladder import LadderDecision, LadderPhase, LadderReport
+from lstm_sweep.search.policy.ladder import LadderDecision, LadderPhase
 from lstm_sweep.search.policy.problem import (
     NO_RESULT,
     SearchProblem,
@@ -67,7 +68,7 @@ class Policy:
         """What is searched: the whole space, until the ladder has made it narrower."""
         return self._search.space
 
-    def ladder_report(self) -> LadderReport | None:
+    def ladder_report(self) -> dict[str, Any] | None:
         return self._ladder.report(self.space)
 
     # what is begun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
@@ -29,57 +29,6 @@ from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Trial
 MOST_OF_SLOTS, MOST_OF_TIME = 0.2, 0.4
 
 
-class LargeOpening:
-    """A large network that is begun once others have shown what they are worth.
-
-    It is not compared with them before it may lead; there is one at most in a sweep, and only under
-    a limit of time.
-    """
-
-    def __init__(self, plan: Plan, trials: Trials, costs: Costs, pausing: Halving) -> None:
-        self._seconds, self._trials = plan.seconds, trials
-        self._costs, self._pausing = costs, pausing
-        #: networks that it may be, the most promising first
-        self.candidates: dict[Config, LargeNetwork] = {}
-        #: number of its trial
-        self._number: int | None = None
-
-    def put(self, one: Trial) -> None:
-        network = self.candidates.get(one.config)
-        if self._number is None and network:
-            self._number = one.number
-            self._pausing.judge_from(one.number, network.judged_from)
-
-    def end(self, one: Trial) -> None:
-        """If its trial has failed by an accident, another network may take its place."""
-        if one.number == self._number and one.ended and one.ended.outcome.is_accident:
-            self._number = None
-            del self.candidates[one.config]
-
-    def next(self, admits: Callable[[Config], bool], left: float | None) -> Config | None:
-        """The network if it is to be begun now, `left` seconds before the end of the search.
-
-        None if it is too early or too late, or if there is one already.
-        """
-        if left is None or self._seconds is None or self._number is not None:
-            return None
-        fitting = (
-            one
-            for one in self.candidates.values()
-            if self._has_time(one, self._seconds, left) and admits(one.config)
-        )
-        if (network := next(fitting, None)) is None:
-            return None
-        shown = max((len(one.rounds) for one in self._trials.of(Phase.SEARCH)), default=0)
-        return network.config if shown >= network.begun_after else None
-
-    def _has_time(self, one: LargeNetwork, seconds: float, left: float) -> bool:
-        needs = self._costs.trial_seconds
-        most = min(MOST_OF_SLOTS * self._trials.slots, MOST_OF_TIME) * seconds
-        until_compared = needs(one.config, one.judged_from)
-        return until_compared <= min(most, left) and needs(one.config, one.rounds) <= left
-
-
 #: proposals that are looked at for one that comes far enough before the deadline
 LOOKS = 30
 #: rungs that a trial should come to by then, so that it can show what it is worth
@@ -103,21 +52,22 @@ class SearchPhase:
             self._halving = Halving(problem, trials)
         #: the same where trials that do not go on wait, so that they may later
         self.pausing = self._halving if problem.pausable else None
-        self._large: LargeOpening | None = None
-        if self.pausing:
-            self._large = LargeOpening(plan, trials, costs, self.pausing)
+        #: large networks of which one is begun once others have shown what they are worth, the most
+        #: promising first, and the number of its trial
+        self._large: dict[Config, LargeNetwork] = {}
+        self._large_number: int | None = None
         self._observed = Observed()
 
     # what is known
 
     def narrow(self, rate: BestRate) -> None:
         self._rate, self.space = rate, rate.narrowed
-        if self._large:
+        if self.pausing:
             begun = set(map(_but_for_windows, self._openings()))
             for one in self._problem.large_openings(rate.rate):
                 if _but_for_windows(one.config) not in begun:
                     config = rate.suited(one.config)
-                    self._large.candidates[config] = replace(one, config=config)
+                    self._large[config] = replace(one, config=config)
         self._observed = Observed()
         for known in self._trials.values():
             self.put(known)
@@ -125,8 +75,9 @@ class SearchPhase:
     def put(self, one: Trial) -> None:
         number, ended, phase = one.number, one.ended, one.phase
         if phase is Phase.SEARCH and self._halving:
-            if self._large:
-                self._large.put(one)
+            if self._large_number is None and (network := self._large.get(one.config)):
+                self._large_number = number
+                self._halving.judge_from(number, network.judged_from)
             self._halving.put(one)
         if phase is Phase.CONFIRM:
             return
@@ -151,9 +102,10 @@ class SearchPhase:
         return self.space.encode(config) if self.space.admits(config) else {}  # of the ladder
 
     def end(self, one: Trial) -> None:
-        """Know how a trial has ended that is not tried again, in whichever phase."""
-        if self._large:
-            self._large.end(one)
+        """If the large network has failed by an accident, another may take its place."""
+        if one.number == self._large_number and one.ended and one.ended.outcome.is_accident:
+            self._large_number = None
+            del self._large[one.config]
 
     # what is tried
 
@@ -166,9 +118,7 @@ class SearchPhase:
 
         None if nothing is left to be tried; `over` says why then.
         """
-        large = self._large
-        opening = self._opening(left) or (large.next(self.admits, left) if large else None)
-        if opening:
+        if opening := self._opening(left) or self._large_opening(left):
             return Proposal(opening, self.space.encode(opening))
         first, needs = self._problem.first_rung, self._costs.trial_seconds
         far = (rungs(self._problem.rounds, first)[:RUNGS] or (self._problem.rounds,))[-1]
@@ -196,6 +146,23 @@ class SearchPhase:
             needs = self._costs.trial_seconds(config, self._problem.first_rung)
             if config not in self._trials.configs and (left is None or needs <= left):
                 return config
+        return None
+
+    def _large_opening(self, left: float | None) -> Config | None:
+        """The large network if it is to be begun now; there is none without a limit of time.
+
+        It is not compared with others before it may lead.
+        """
+        seconds, needs = self._plan.seconds, self._costs.trial_seconds
+        if left is None or seconds is None or self._large_number is not None:
+            return None
+        most = min(left, min(MOST_OF_SLOTS * self._trials.slots, MOST_OF_TIME) * seconds)
+        for config, large in self._large.items():
+            has_time = needs(config, large.judged_from) <= most
+            if has_time and needs(config, large.rounds) <= left and self.admits(config):
+                searched = self._trials.of(Phase.SEARCH)
+                shown = max((len(one.rounds) for one in searched), default=0)
+                return config if shown >= large.begun_after else None
         return None
 
     def _openings(self) -> Iterator[Config]:
