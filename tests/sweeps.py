@@ -24,6 +24,16 @@ PLAIN: dict[str, Any] = {"halving": False, "early_stopping": 0, "confirm_configs
 #: what trials of two epochs report, by their number: each is better than the one before
 LOSSES = {number: [3.0 - number / 10, 2.9 - number / 10] for number in range(12)}
 
+#: of a file of the user, in whose ladder 0.1 may be the best of four rates
+TEMPLATE = """
+def data():
+    return 1
+
+def create_model(x):
+    rate = {{choice([0.001, 0.01, 0.1, 1])}}
+    return rate * {{uniform(0, 1)}}
+"""
+
 
 def tiny_spec(epochs: int = 2, **fields: Any) -> SweepSpec:
     """A spec whose trials are as small as they can be."""

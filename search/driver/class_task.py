@@ -35,7 +35,6 @@ from lstm_sweep.search.driver.lstm_task import (
     check_room,
     check_same,
     check_sizes,
-    ladder_notes,
     load_data,
     networks_of,
     rate_notes,
@@ -44,6 +43,7 @@ from lstm_sweep.search.driver.lstm_task import (
 from lstm_sweep.search.driver.task import (
     WriteBundle,
     check_parity,
+    ladder_notes,
     parity_lines,
     prepare_backend,
 )

@@ -94,18 +94,6 @@ def check_sizes(spec: SweepSpec, symbols: int, alphabet: int, classes: int | Non
     return passed
 
 
-def ladder_notes(spec: SweepSpec) -> list[str]:
-    """A line for people if the ladder is left out, since the sweep has few trials."""
-    rates = ladder.rates_of(spec.space) if spec.ladder else ()
-    if not rates or not ladder.is_left_out(rates, spec.plan().trials):
-        return []
-    few = f"{spec.trials} trials are" if spec.trials != 1 else "1 trial is"
-    return [
-        f"ladder: left out, since {few} too few to try {len(rates)} learning rates first; "
-        f"rates about {ladder.usual_rate(rates):g} are searched"
-    ]
-
-
 def rate_notes(spec: SweepSpec) -> list[str]:
     """A line for people if the ladder finds rates that suit some optimizers of a space alone."""
     if not (spec.ladder and ladder.rates_of(spec.space)):

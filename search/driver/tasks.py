@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from lstm_sweep.search.driver.class_task import ClassTask
 from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.task import Task
-from lstm_sweep.search.driver.template_task import TemplateTask
+from lstm_sweep.search.driver.task import Task, TemplateTask
 from lstm_sweep.search.store.reader import run_kind
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec

@@ -14,10 +14,7 @@ from hypothesis import strategies as st
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.search.actions.sweeps import SweepResult
-from lstm_sweep.search.driver.corpus_task import CorpusTask
-from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.driver.sweep import Sweep
-from lstm_sweep.search.driver.template_task import TemplateTask
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
@@ -26,7 +23,7 @@ from lstm_sweep.search.values.trial import LARGEST, Ended, Job, Message, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import Listening
 from tests.fakes import ScriptedEngine
-from tests.sweeps import InlineWriter
+from tests.sweeps import TEMPLATE, sweep_of
 
 NAN, INF = math.nan, math.inf
 BAD = [NAN, INF, -INF]
@@ -35,14 +32,6 @@ LOSSES = st.one_of(st.sampled_from([*BAD, 1e308, -1e308]), st.floats(0.1, 4))
 CURVES = st.lists(
     st.lists(LOSSES, min_size=EPOCHS, max_size=EPOCHS), min_size=TRIALS, max_size=TRIALS
 )
-TEMPLATE = """
-def data():
-    return 1
-
-def create_model(x):
-    rate = {{choice([0.001, 0.01, 0.1, 1])}}
-    return rate * {{uniform(0, 1)}}
-"""
 
 
 class Templates(ScriptedEngine):
@@ -87,12 +76,6 @@ def template_spec(folder: Path) -> SweepSpec:
     (folder / "mine.py").write_text(TEMPLATE, encoding="utf-8")
     given = {"template": str(folder / "mine.py"), "learning_rate_field": "rate", "trials": TRIALS}
     return read_spec(None, given, [])
-
-
-def sweep_of(spec: SweepSpec, corpus: Corpus | None, engine: Any, **more: Any) -> Sweep:
-    arguments = {"store": MemoryStore(), "observer": Observer(), "writer": InlineWriter, **more}
-    task = CorpusTask.of(spec, corpus) if corpus else TemplateTask.open(spec)
-    return Sweep(spec, name="s", task=task, engine=engine, **arguments)
 
 
 def strictly(text: str) -> Any:
@@ -142,7 +125,7 @@ def test_in_no_phase_of_a_search_a_loss_that_is_no_number_wins(
     curves: list[list[float]], corpus: Corpus, data: Path
 ) -> None:
     engine = ScriptedEngine(dict(enumerate(curves)))
-    sweep = sweep_of(corpus_spec(data), corpus, engine)
+    sweep = sweep_of(MemoryStore(), corpus, engine, corpus_spec(data))
     sweep.run()
     check_never_won(sweep, curves, returned=False)
 
@@ -153,7 +136,7 @@ def test_in_no_phase_of_a_search_over_a_template_a_loss_that_is_no_number_wins(
     curves: list[list[float]], tmp_path: Path
 ) -> None:
     engine = Templates(dict(enumerate(curves)))
-    sweep = sweep_of(template_spec(tmp_path), None, engine)
+    sweep = sweep_of(MemoryStore(), None, engine, template_spec(tmp_path))
     sweep.run()
     check_never_won(sweep, curves, returned=True)
 
@@ -168,7 +151,7 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
     monkeypatch.setattr(f"lstm_sweep.search.driver.sweep.{broken}", fail)
     display = Listening()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
-    sweep = sweep_of(template_spec(tmp_path), None, engine, observer=display)
+    sweep = sweep_of(MemoryStore(), None, engine, template_spec(tmp_path), observer=display)
     assert sweep.run().status is SweepStatus.FINISHED
     check_closed(sweep)
     assert len([text for text in display.told if "no ink" in text]) == 1
@@ -183,7 +166,7 @@ def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
 
     display, store = Listening(), Broken()
     engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
-    sweep = sweep_of(template_spec(tmp_path), None, engine, observer=display, store=store)
+    sweep = sweep_of(store, None, engine, template_spec(tmp_path), observer=display)
     with pytest.raises(ValueError, match="a metric has no name"):
         sweep.run()
     parent, trial = store.runs()

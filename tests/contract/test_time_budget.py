@@ -131,13 +131,6 @@ def test_a_sweep_without_a_limit_of_time_ends_no_trial_for_confirming() -> None:
     assert sweep.policy.overdue(1e9) == []
 
 
-def rebuilt(sweep: Simulation, plan: Plan, *, extended: bool) -> Policy:
-    policy = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
-    ended = sorted(sweep.trials, key=lambda progress: progress.began + progress.seconds)
-    policy.restore(ended, [], extended=extended)
-    return policy
-
-
 def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None:
     found = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)
     whole = next(one for one in found if one.of(Phase.CONFIRM))
@@ -146,7 +139,9 @@ def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None
     until = first.began + first.seconds + 0.1
     policy = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
     broken_off = simulation(policy, NETWORKS, 2).run(until)
-    again = rebuilt(broken_off, plan, extended=False)
+    again = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
+    ended = sorted(broken_off.trials, key=lambda one: one.began + one.seconds)
+    again.restore(ended, [], extended=False)
     assert again.confirmation.begun
     trial = again.next(until)
     assert trial is None or trial.phase is Phase.CONFIRM

@@ -139,7 +139,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         ("pyarrow", ("models/data/tables.py",)),
         ("ray", ("search/engines/",)),
         ("tensorflow", ("models/cpu/", "models/backend.py")),
-        ("keras", ("models/", "spaces/template/", "search/driver/template_task.py")),
+        ("keras", ("models/", "spaces/template/", "search/driver/task.py")),
         ("hyperopt", ("search/policy/", "spaces/")),
         (
             "scipy",

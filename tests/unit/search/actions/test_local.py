@@ -33,7 +33,7 @@ from lstm_sweep.search.actions.rerun import (
     _check_proposed,
     compare,
 )
-from lstm_sweep.search.driver.template_task import TemplateTask
+from lstm_sweep.search.driver.task import TemplateTask
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.journal import spec_tags

@@ -6,7 +6,6 @@ import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,8 +23,12 @@ from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver import lstm_task
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.state import SweepState
-from lstm_sweep.search.driver.task import read_template, remember_template, template_path
-from lstm_sweep.search.driver.template_task import TemplateTask
+from lstm_sweep.search.driver.task import (
+    TemplateTask,
+    read_template,
+    remember_template,
+    template_path,
+)
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag, Tags
@@ -34,20 +37,12 @@ from lstm_sweep.search.values.trial import Device, Ended, Outcome, Paused, Round
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import from_mapping, with_settings
 from lstm_sweep.spaces.template.template import Template
-
-TEXT = """
-def data():
-    return 1
-
-def create_model(x):
-    rate = {{choice([0.001, 0.01, 0.1, 1])}}
-    return rate * {{uniform(0, 1)}}
-"""
+from tests.sweeps import TEMPLATE
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    (tmp_path / "mine.py").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "mine.py").write_text(TEMPLATE, encoding="utf-8")
     return tmp_path / "mine.py"
 
 
@@ -89,10 +84,6 @@ def test_epochs_are_compared_with_epochs_and_returned_losses_are_learned(spec: S
     assert [one.ranked_loss for one in policy.known.values()][3:] == [-0.5, -0.4, None, None]
 
 
-def tags_of(tags: dict[str, str]) -> Tags:
-    return Tags(SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags)))
-
-
 @pytest.fixture
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a user who has run nothing keeps which templates that were."""
@@ -107,7 +98,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )  # fmt: skip
 def test_a_digest_that_is_none_names_no_file(written: str, file: Path) -> None:
     with pytest.raises(BadRunError, match=r"^run r: tag sweep.template is "):
-        read_template(tags_of({"sweep.template": written}), None)
+        read_template(Tags.of("r", {"sweep.template": written}), None)
 
 
 def test_a_note_in_a_folder_that_others_may_write_is_not_believed(
@@ -122,9 +113,9 @@ def test_a_note_in_a_folder_that_others_may_write_is_not_believed(
 
 
 def test_a_sweep_without_a_template_takes_none(file: Path) -> None:
-    assert read_template(tags_of({}), None) is None
+    assert read_template(Tags.of("r", {}), None) is None
     with pytest.raises(InputError, match="the sweep has no template, expected none"):
-        read_template(tags_of({}), str(file))
+        read_template(Tags.of("r", {}), str(file))
 
 
 def task_of(folder: Path, **splits: str) -> CorpusTask:

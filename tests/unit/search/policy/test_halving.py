@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
     Curve,
-    Curves,
     course_of,
     in_order,
     play,
@@ -60,30 +58,6 @@ def test_a_trial_that_cannot_be_paused_goes_on_if_it_is_among_the_best_third(
         one = with_rounds(one, *[{"val_loss": each}] * rounds)
         halving.put(one)
     assert halving.judge(one) == (Ended(Outcome.PRUNED, why) if why else None)
-
-
-def falling(first: Sequence[float]) -> Curves:
-    """Trials that begin with these losses, by their number, and get better with each round."""
-
-    def curve(trial: Trial) -> Curve:
-        begin = first[min(trial.number, len(first) - 1)]
-        return Curve(
-            [begin - 0.001 * number for number in range(trial.planned_rounds)], seconds=0.25
-        )
-
-    return curve
-
-
-def test_a_bad_trial_is_ended_within_its_first_epoch() -> None:
-    played = play(
-        Plan(**{**HALVING, "trials": 3}), SMALL, curves=falling([1.0, 2.0, 3.0]), slots=2,
-        first_rung=1, rounds_per_epoch=ROUNDS,
-    )  # fmt: skip
-    rounds = [len(progress.rounds) for progress in played.trials]
-    assert rounds == [9 * ROUNDS, 1, 1]
-    last = played.trials[-1].ended
-    assert last and last.outcome is Outcome.PRUNED
-    assert last.reason == "it waited at epoch 0.25: loss 3.0000, number 3 of 3 there"
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 10, 60])
