@@ -177,13 +177,15 @@ class Shared(ScriptedEngine):
     """A slot that another sweep needs from one `wait` to another, both counted from 1.
 
     `look` is called at each `wait` in between in which no trial runs. A checkpoint is written after
-    each round.
+    each round, if it is `saved`.
     """
 
-    def __init__(self, first: int, last: int, look: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, first: int, last: int, look: Callable[[], None] = lambda: None, *, saved: bool = True
+    ) -> None:
         super().__init__(LOSSES)
-        self._first, self._last, self._look = first, last, look
-        self._waits = 0
+        self._first, self._last, self._look, self._saved = first, last, look, saved
+        self._waits = self.stops = 0
         self.demands: list[int] = []
 
     @property
@@ -208,11 +210,15 @@ class Shared(ScriptedEngine):
         found = super().wait(timeout_s)
         if self._is_taken and not found:
             self._look()
-        return [(slot, _saved(event)) for slot, event in found]
+        return [
+            (slot, replace(event, saved=self._saved) if isinstance(event, RoundDone) else event)
+            for slot, event in found
+        ]
 
-
-def _saved(event: Event) -> Event:
-    return replace(event, saved=True) if isinstance(event, RoundDone) else event
+    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
+        """Count the trials that are stopped."""
+        self.stops += 1
+        super().stop(slot, ended)
 
 
 def test_a_trial_makes_room_and_goes_on_in_its_run(
@@ -245,32 +251,11 @@ def test_a_trial_makes_room_and_goes_on_in_its_run(
     assert set(engine.demands) == {0, 1}
 
 
-class Stopped(Shared):
-    """Such a slot, whose trials may have no checkpoint; counts the trials that are stopped."""
-
-    def __init__(self, first: int, last: int, *, saved: bool) -> None:
-        super().__init__(first, last)
-        self._saved = saved
-        self.stops = 0
-
-    def wait(self, timeout_s: float) -> Sequence[tuple[Slot, Event]]:
-        """Say whether a checkpoint was written."""
-        return [
-            (slot, replace(event, saved=self._saved) if isinstance(event, RoundDone) else event)
-            for slot, event in super().wait(timeout_s)
-        ]
-
-    def stop(self, slot: Slot, ended: Ended | Paused) -> None:
-        """Count."""
-        self.stops += 1
-        super().stop(slot, ended)
-
-
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_trial_without_a_checkpoint_keeps_its_slot(
     data: Path, corpus: Corpus, saved: bool
 ) -> None:
-    engine = Stopped(4, 8, saved=saved)
+    engine = Shared(4, 8, saved=saved)
     state = four_trials(MemoryStore(), corpus, data, engine=engine).run()
     assert (state.counts, engine.stops) == ({"complete": 4}, int(saved))
 

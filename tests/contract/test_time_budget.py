@@ -123,14 +123,6 @@ def test_trials_under_way_are_ended_when_the_time_for_confirming_comes() -> None
     assert ended > 0
 
 
-def test_a_sweep_without_a_limit_of_time_ends_no_trial_for_confirming() -> None:
-    plan = Plan(trials=24)
-    sweep = simulate(plan, presets.QUICK, NETWORKS, slots=2)
-    assert Outcome.STOPPED not in {c.ended.outcome for c in sweep.of(Phase.SEARCH) if c.ended}
-    assert len(sweep.of(Phase.CONFIRM)) == 6  # a quarter
-    assert sweep.policy.overdue(1e9) == []
-
-
 def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None:
     found = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)
     whole = next(one for one in found if one.of(Phase.CONFIRM))
