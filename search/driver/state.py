@@ -396,28 +396,21 @@ class Viewer:
     """Forwards calls to an observer; after a broken pipe, only `ended`."""
 
     def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._has_reader = True
+        self._observer, self._has_reader = observer, True
+        self.started, self.update = self._shown(observer.started), self._shown(observer.update)
+        self.trial_ended = self._shown(observer.trial_ended)
+        self.said = self._shown(observer.said)
 
-    def started(self, state: SweepState) -> None:
-        self._show(self._observer.started, state)
+    def _shown(self, call: Callable[More, None]) -> Callable[More, None]:
+        def show(*args: More.args, **options: More.kwargs) -> None:
+            if self._has_reader:
+                try:
+                    call(*args, **options)
+                except (OSError, SystemExit):  # Rich turns a broken pipe into an exit
+                    self._has_reader = False
 
-    def update(self, state: SweepState) -> None:
-        self._show(self._observer.update, state)
-
-    def trial_ended(self, trial: Trial, state: SweepState) -> None:
-        self._show(self._observer.trial_ended, trial, state)
-
-    def said(self, text: str) -> None:
-        self._show(self._observer.said, text)
+        return show
 
     def ended(self, state: SweepState) -> None:
         with contextlib.suppress(OSError, SystemExit):
             self._observer.ended(state)
-
-    def _show(self, call: Callable[..., None], *what: Any) -> None:
-        if self._has_reader:
-            try:
-                call(*what)
-            except (OSError, SystemExit):  # Rich turns a broken pipe into an exit
-                self._has_reader = False
