@@ -107,12 +107,15 @@ def test_the_best_is_trained_to_its_end_and_all_others_wait_until_the_search_is_
 ) -> None:
     losses = [3.0, 2.0, 1.0]
     plan = Plan(**{**HALVING, "trials": 3})
-    played = play(plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1)
+    played = play(
+        plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1, rounds_per_epoch=ROUNDS
+    )
     assert rounds_of(played)[2] == 9
     assert [one.ended and one.ended.outcome for one in played.trials] == [
         Outcome.PRUNED, Outcome.PRUNED, Outcome.COMPLETE,
     ]  # fmt: skip
     assert max(rounds_of(played)[:2]) < 9, "they led only until the better one came"
+    assert f"epoch {rounds_of(played)[0] / ROUNDS:g}: loss 3.0000" in played.trials[0].reason
 
 
 def test_one_that_waits_is_promoted_once_enough_are_behind_it() -> None:
