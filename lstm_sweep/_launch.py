@@ -282,7 +282,7 @@ class Service:
         """All sweeps, the newest first; as `lstm_sweep.sweeps`."""
         listing = self._actions.sweeps()
         warn_of_left_out(listing.left_out)
-        return _tables.sweeps(listing.to_list())
+        return _tables.frame(listing.to_list(), _tables.SWEEP, "sweep")
 
     def prune(
         self, *, older_than_days: float, keep_best: bool = False, dry_run: bool = False
@@ -294,4 +294,5 @@ class Service:
         seconds = older_than_days * 24 * 3600
         listing = self._actions.prune(seconds, keep_best=keep_best, dry_run=dry_run)
         warn_of_left_out(listing.left_out)
-        return _tables.pruned([one.to_dict() for one in listing.sweeps])
+        rows = [one.to_dict() for one in listing.sweeps]
+        return _tables.frame(rows, _tables.PRUNED, "sweep")

@@ -165,9 +165,8 @@ class Model:
         """
         from lstm_sweep.search.actions.detection import score
 
-        return _tables.scores(
-            map(vars, score(str(self.folder), path_text("data", data), ends=ends))
-        )
+        found = score(str(self.folder), path_text("data", data), ends=ends)
+        return _tables.frame([vars(one) for one in found], _tables.SCORE)
 
     def classify(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,12 +70,11 @@ VERDICT = {
 OF_CONFIG = "config_"
 
 
-def trials(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def trials(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Trials as `trials --json` lists them: a row for each, by its ID, in their order.
 
     Each field of the config has a column of its own.
     """
-    rows = list(rows)
     configs = [
         {f"{OF_CONFIG}{name}" if name in TRIAL else name: value for name, value in config.items()}
         for config in (row["config"] for row in rows)
@@ -85,44 +84,32 @@ def trials(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     names = dict.fromkeys(name for config in configs for name in config)
     fields = {name: _type_of([config.get(name) for config in configs]) for name in names}
     merged = [{**row, **config} for row, config in zip(rows, configs, strict=True)]
-    return _frame(merged, own | fields, index="trial")
-
-
-def sweeps(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    return _frame(list(rows), SWEEP, index="sweep")
-
-
-def pruned(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    return _frame(list(rows), PRUNED, index="sweep")
+    return frame(merged, own | fields, index="trial")
 
 
 def curve(
-    rounds: Iterable[Mapping[str, Any]], metrics: Sequence[str], rounds_per_epoch: int = 1
+    rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], rounds_per_epoch: int
 ) -> pd.DataFrame:
     """These metrics of a trial by epoch, as `show --json` has them; NaN where there is none."""
     import pandas as pd
 
-    rows = list(rounds)
     kind = "int64" if rounds_per_epoch == 1 else "float64"
     index = pd.Index([row["epoch"] for row in rows], name="epoch", dtype=kind)
     columns = {name: [row.get(name) for row in rows] for name in metrics}
     return pd.DataFrame(columns, index=index, dtype="float64")
 
 
-def scores(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    return _frame(list(rows), SCORE)
-
-
 def rest_in_attrs(found: Mapping[str, Any], rows: str, types: Mapping[str, str]) -> pd.DataFrame:
     """The `rows` of what a command prints as JSON, with columns of these types."""
-    frame = _frame(found[rows], types)
-    frame.attrs = {name: value for name, value in found.items() if name != rows}
-    return frame
+    table = frame(found[rows], types)
+    table.attrs = {name: value for name, value in found.items() if name != rows}
+    return table
 
 
-def _frame(
+def frame(
     rows: Sequence[Mapping[str, Any]], types: Mapping[str, str], index: str = ""
 ) -> pd.DataFrame:
+    """Rows with columns of these types, by the values of `index` if it is given."""
     import pandas as pd
 
     named = pd.Index([row[index] for row in rows], name=index, dtype="str") if index else None

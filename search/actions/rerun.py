@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -405,17 +404,16 @@ def _compare(record: TrialRecord, was: Rounds, now: Trial) -> Comparison:
         same_end = same_end and record.reason == journal.written_reason(ended)
     nothing = not (was and now.rounds)
     other_end = not same_end and (outcome in FAILURES or not ended.outcome.ranks or nothing)
-    compared = partial(
-        compare,
+    has_result = record.objective.returned and not other_end
+    found = compare(
         was,
         now.rounds,
         cut_short=outcome in FROM_OUTSIDE or _cut(record, was) is not None,
         rounds_per_epoch=record.rounds_per_epoch,
+        returned=(record.best_loss, now.best_loss) if has_result else (None, None),
     )
-    found = compared()
     if not other_end or found.verdict == "different":
-        losses = (record.best_loss, now.best_loss)
-        return compared(returned=losses) if record.objective.returned else found
+        return found
     ends = f"{outcome}: {record.reason}", f"{ended.outcome}: {ended.reason}"
     difference = _difference(record.epochs_after(len(was) + 1), "outcome", *ends)
     return replace(found, verdict="different", first_difference=difference)

@@ -302,13 +302,12 @@ def over_time(found: Findings) -> Iterator[Figure]:
     units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
     by, unit = next(one for one in units if found.seconds > 2 * one[0] or one[0] == 1)
     scaled = [(seconds / by, loss) for seconds, loss in found.over_time]
-    who = f", by {one.id}, which has not ended" if (one := found.open_gainer) else ""
     cells = [[duration(s), f"{x:.4f}"] for s, x in falls[-MOST_ROWS:]]
     note = f"The last {MOST_ROWS} of {len(falls)} gains." if len(falls) > MOST_ROWS else ""
     yield Figure(
         "The best loss over time",
         best_over_time(scaled, _levels(found), unit=unit, y_label=found.objective.name),
-        f"The last gain came after {duration(falls[-1][0])} of {duration(found.seconds)}{who}.",
+        f"The last gain came after {duration(falls[-1][0])} of {duration(found.seconds)}.",
         Table(["after", "best loss"], cells, note),
     )
 
@@ -461,17 +460,6 @@ class Findings(Sweep):
     @property
     def open_leader(self) -> Trial | None:
         return self.leader if self.leader and self.leader.is_open else None
-
-    @property
-    def open_gainer(self) -> Trial | None:
-        """The trial with the lowest loss if it has not ended; None if one that has has it, too.
-
-        That may also be one that its driver has left open.
-        """
-        lowest = self.best_over_time[-1][1] if self.best_over_time else None
-        if lowest is None or lowest == self.best_loss:
-            return None
-        return next((one for one in self.trials if one.is_open and one.best_loss == lowest), None)
 
 
 @dataclass(frozen=True)

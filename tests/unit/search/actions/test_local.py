@@ -27,7 +27,6 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import DifferentSearchError
 from lstm_sweep.search.actions.rerun import (
     TOLERANCE,
-    Comparison,
     Rounds,
     _check_comparable,
     _check_proposed,
@@ -329,48 +328,43 @@ def test_any_run_is_identical_to_itself(epochs: Rounds, cut_short: bool) -> None
     assert compare(epochs, epochs, cut_short=cut_short).verdict == "identical"
 
 
+INFINITE = changed(2, "loss", math.inf)
+CUT: dict[str, Any] = {"cut_short": True}
+
+
 @pytest.mark.parametrize(
-    ("now", "verdict", "difference", "first"),
+    ("was", "now", "more", "verdict", "difference", "first"),
     [
-        (changed(2, "val_loss", NEAR), "within_tolerance", NEAR - 1, (2, "val_loss", 1.0, NEAR)),
-        (changed(2, "val_loss", FAR), "different", 1 - FAR, (2, "val_loss", 1.0, FAR)),
-        (changed(1, "loss", math.nan), "different", None, (1, "loss", 3.0, "nan")),
-        (changed(2, "loss", -math.inf), "different", None, (2, "loss", 2.0, "-inf")),
-        ([{"loss": 3.0}, *WAS[1:]], "different", None, (1, "val_loss", 2.0, None)),
-        (changed(2, "loss", math.inf), "different", None, (2, "loss", 2.0, "inf")),
-        (WAS[:2], "different", 0.0, (3, "epochs", 3, 2)),
-        ([*WAS, WAS[0]], "different", 0.0, (4, "epochs", 3, 4)),
+        (WAS, changed(2, "val_loss", NEAR), {}, "within_tolerance", NEAR - 1,
+         (2, "val_loss", 1.0, NEAR)),
+        (WAS, changed(2, "val_loss", FAR), {}, "different", 1 - FAR, (2, "val_loss", 1.0, FAR)),
+        (WAS, changed(1, "loss", math.nan), {}, "different", None, (1, "loss", 3.0, "nan")),
+        (WAS, changed(2, "loss", -math.inf), {}, "different", None, (2, "loss", 2.0, "-inf")),
+        (WAS, [{"loss": 3.0}, *WAS[1:]], {}, "different", None, (1, "val_loss", 2.0, None)),
+        (WAS, INFINITE, {}, "different", None, (2, "loss", 2.0, "inf")),
+        (INFINITE, [WAS[0], {"val_loss": 1.0}, WAS[2]], {}, "different", None,
+         (2, "loss", "inf", None)),
+        (INFINITE, INFINITE, {}, "identical", 0.0, None),
+        (WAS, WAS[:2], {}, "different", 0.0, (3, "epochs", 3, 2)),
+        (WAS, [*WAS, WAS[0]], {}, "different", 0.0, (4, "epochs", 3, 4)),
+        (WAS, WAS, {"returned": (None, 0.5)}, "different", None, (3, "loss", None, 0.5)),
+        (WAS, WAS, {"returned": (0.5, None)}, "different", None, (3, "loss", 0.5, None)),
+        # the first run was cut short: it is compared as far as it went
+        (WAS[:2], changed(2, "loss", 7.0), CUT, "different", 5.0, (2, "loss", 2.0, 7.0)),
+        (WAS[:1], changed(2, "loss", 7.0), CUT, "identical", 0.0, None),
+        (WAS, WAS[:2], CUT, "different", 0.0, (3, "epochs", 3, 2)),
     ],
-)
+)  # fmt: skip
 def test_the_first_difference_and_the_largest_are_told(
-    now: Rounds, verdict: str, difference: float | None, first: tuple[Any, ...]
-) -> None:
-    found = compare(WAS, now)
+    was: Rounds, now: Rounds, more: dict[str, Any], verdict: str, difference: float | None,
+    first: tuple[Any, ...] | None,
+) -> None:  # fmt: skip
+    found = compare(was, now, **more)
     assert (found.verdict, found.max_difference) == (verdict, difference)
-    assert found.first_difference == dict(zip(("epoch", "metric", "was", "is"), first, strict=True))
+    names = ("epoch", "metric", "was", "is")
+    assert found.first_difference == (first and dict(zip(names, first, strict=True)))
+    assert found.epochs_compared == min(len(was), len(now))
     json.dumps(vars(found), allow_nan=False)
-
-
-@pytest.mark.parametrize("was, now", [(None, 0.5), (0.5, None)])
-def test_a_result_against_none_is_different(was: float | None, now: float | None) -> None:
-    found = compare(WAS, WAS, returned=(was, now))
-    assert (found.verdict, found.max_difference) == ("different", None)
-    assert found.first_difference == {"epoch": 3, "metric": "loss", "was": was, "is": now}
-
-
-def test_an_infinite_metric_is_the_same_as_itself_alone() -> None:
-    infinite = changed(2, "loss", math.inf)
-    assert compare(infinite, infinite) == Comparison("identical", 3, 0.0, None)
-    found = compare(infinite, [WAS[0], {"val_loss": 1.0}, WAS[2]])
-    assert (found.verdict, found.max_difference) == ("different", None)
-    assert found.first_difference == {"epoch": 2, "metric": "loss", "was": "inf", "is": None}
-
-
-def test_a_run_that_was_cut_short_is_compared_as_far_as_it_went() -> None:
-    now = changed(2, "loss", 7.0)
-    assert compare(WAS[:2], now, cut_short=True).verdict == "different"
-    assert compare(WAS[:1], now, cut_short=True) == Comparison("identical", 1, 0.0, None)
-    assert compare(WAS, WAS[:2], cut_short=True).verdict == "different"
 
 
 def test_a_trial_without_a_round_to_compare_with_is_refused() -> None:

@@ -67,14 +67,17 @@ class Scripted(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, ScriptedServer)
         server.asked.append((self.path, self.headers.get("Authorization")))
-        path = self.path.partition("?")[0]
-        status, content = server.scripts[path].pop(0) if path in SCRIPTS else (200, b"{}")
+        script = server.scripts.get(self.path.partition("?")[0])
+        status, content = script.pop(0) if script else (200, b"{}")
         self.send_response(status)
-        if status == 302:
-            self.send_header("Location", "/stolen")
-        self.send_header("Content-Length", str(len(content)))
+        headers = {"Content-Length": str(len(content))}
+        headers |= {"Location": "/stolen"} if status == 302 else {}
+        for name, value in (headers | (server.headers if script is not None else {})).items():
+            if value:
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+        self.close_connection = True
 
     def do_DELETE(self) -> None:
         self.do_GET()
@@ -84,12 +87,13 @@ class Scripted(BaseHTTPRequestHandler):
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """A server with a script for each path."""
+    """A server with a script for some paths, and headers of its own for these."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Scripted)
         self.scripts = {path: list(answers) for path, answers in SCRIPTS.items()}
-        self.asked: list[tuple[str, str | None]] = []
+        self.asked, self.headers = list[tuple[str, str | None]](), dict[str, str]()
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
 
 
 @pytest.fixture
@@ -110,8 +114,7 @@ def connection_to(server: ScriptedServer, said: list[str], token: str = "secret"
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    return Connection(address, token, say=said.append, clock=lambda: now[0], sleep=sleep)
+    return Connection(server.address, token, say=said.append, clock=lambda: now[0], sleep=sleep)
 
 
 def test_a_busy_service_is_asked_again(server: ScriptedServer) -> None:
@@ -271,7 +274,7 @@ def test_a_connection_that_breaks_has_all_sent_again_a_few_times(folder: Path) -
 
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_a_file_that_changes_is_named_whatever_it_is_sent_by(
-    breaking_server: BreakingServer, folder: Path, is_gone: bool
+    server: ScriptedServer, folder: Path, is_gone: bool
 ) -> None:
     file = folder / "a" / "a.txt"
     sent = transfers._File.of(file, "a.txt")
@@ -279,99 +282,57 @@ def test_a_file_that_changes_is_named_whatever_it_is_sent_by(
         file.unlink()
     else:
         file.write_text("")
-    service = Connection(f"http://127.0.0.1:{breaking_server.server_address[1]}")
+    service = Connection(server.address)
     with pytest.raises(InputError, match=r"a\.txt: it has changed while"):
         headers = {"Content-Length": str(sent.size)}
         service.open("PUT", "corpora", "1", query={}, headers=headers, body=sent.content())
 
 
-class Breaking(BaseHTTPRequestHandler):
-    """Sends at most so many bytes of a file."""
-
-    def do_GET(self) -> None:
-        breaking_server = self.server
-        assert isinstance(breaking_server, BreakingServer)
-        if self.path.endswith("/health"):
-            self.send_response(200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-            return
-        most = breaking_server.most.pop(0)
-        self.send_response(200)
-        if breaking_server.says_length:
-            self.send_header("Content-Length", str(len(CONTENT)))
-        if breaking_server.claimed:
-            digest = base64.b64encode(hashlib.sha256(breaking_server.claimed).digest()).decode()
-            self.send_header("Repr-Digest", f"sha-256=:{digest}:")
-        self.end_headers()
-        self.wfile.write(CONTENT[:most])
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-class BreakingServer(ThreadingHTTPServer):
-    """A server with a file."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Breaking)
-        #: of what the digest is said to be, and bytes that are sent at each request
-        self.claimed, self.most = CONTENT, [4_000, 0, 1 << 20]
-        self.says_length = True
-
-
-@pytest.fixture
-def breaking_server() -> Iterator[BreakingServer]:
-    with BreakingServer() as breaking_server:
-        thread = threading.Thread(target=breaking_server.serve_forever)
-        thread.start()
-        yield breaking_server
-        breaking_server.shutdown()
-        thread.join()
-
-
-def fetched(breaking_server: BreakingServer, folder: Path, most: int = 1 << 20) -> bytes:
+def fetched(
+    server: ScriptedServer,
+    folder: Path,
+    sent: tuple[int, ...] = (len(CONTENT),),
+    claimed: bytes = CONTENT,
+    most: int = 1 << 20,
+    length: str = str(len(CONTENT)),
+) -> bytes:
+    """What is fetched from a server that sends so many bytes at each request, and then breaks."""
+    server.scripts["/api/v1/bundle"] = [(200, CONTENT[:count]) for count in sent]
+    digest = base64.b64encode(hashlib.sha256(claimed).digest()).decode()
+    server.headers = {"Repr-Digest": f"sha-256=:{digest}:" * bool(claimed)}
+    server.headers["Content-Length"] = length
     said = list[str]()
-    address = f"http://127.0.0.1:{breaking_server.server_address[1]}"
-    service = Connection(address, say=said.append, sleep=lambda s: None)
+    service = Connection(server.address, say=said.append, sleep=lambda s: None)
     try:
         download(service, folder / "file", "bundle", most=most, format="x")
     finally:
         assert all("broken off; asking again" in line for line in said)
+        assert server.scripts["/api/v1/bundle"] == []
     return (folder / "file").read_bytes()
 
 
 def test_a_download_that_breaks_is_asked_for_again_a_few_times(
-    breaking_server: BreakingServer, tmp_path: Path
+    server: ScriptedServer, tmp_path: Path
 ) -> None:
-    assert fetched(breaking_server, tmp_path) == CONTENT and breaking_server.most == []
-    breaking_server.most = [0] * TRIES
+    assert fetched(server, tmp_path, (4_000, 0, len(CONTENT))) == CONTENT
     with pytest.raises(NoAnswerError, match="broken off"):
-        fetched(breaking_server, tmp_path)
-    assert breaking_server.most == []
+        fetched(server, tmp_path, (0,) * TRIES)
 
 
 @pytest.mark.parametrize(
-    ("claimed", "most", "said"),
-    [(b"other", 1 << 20, "expected the same"), (b"", 1 << 20, "says 'none'"),
-     (CONTENT, 5_000, "at most 5,000")],
-)  # fmt: skip
+    ("more", "said"),
+    [
+        ({"claimed": b"other"}, "expected the same"),
+        ({"claimed": b""}, "says 'none'"),
+        ({"most": 5_000}, "sends 10,240 bytes, expected at most 5,000"),
+        ({"length": ""}, "does not say how many bytes, expected at most 1,048,576"),
+    ],
+)
 def test_what_comes_must_be_what_the_digest_says_and_no_more_than_may_be(
-    breaking_server: BreakingServer, tmp_path: Path, claimed: bytes, most: int, said: str
+    server: ScriptedServer, tmp_path: Path, more: dict[str, Any], said: str
 ) -> None:
-    breaking_server.claimed = claimed
     with pytest.raises(InputError, match=said):
-        fetched(breaking_server, tmp_path, most)
-
-
-def test_an_answer_that_may_go_on_for_ever_is_not_fetched(
-    breaking_server: BreakingServer, tmp_path: Path
-) -> None:
-    breaking_server.says_length = False
-    with pytest.raises(InputError, match="does not say how many bytes, expected at most 1,048,576"):
-        fetched(breaking_server, tmp_path)
+        fetched(server, tmp_path, **more)
 
 
 def zipped(file: Path, entries: list[tuple[str, bytes, int]]) -> Path:
