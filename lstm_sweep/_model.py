@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -258,7 +259,7 @@ class Model:
         ).verdicts
         if found.missing:
             raise InputError(f"bundle {self.folder}: {found.missing}")
-        return _tables.rest_in_attrs(found.to_dict(), "abnormal", _tables.VERDICT)
+        return _tables.rest_in_attrs(asdict(found), "abnormal", _tables.VERDICT)
 
 
 def load(folder: str | os.PathLike[str]) -> Model:

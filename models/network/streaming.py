@@ -10,10 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+)
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.conformal import highest_p
@@ -169,16 +178,26 @@ class Event(NamedTuple):
     text: str
 
 
+def _checked(code: int, info: ValidationInfo[int]) -> int:
+    if not 0 <= code < info.context:
+        raise ValueError(f"{code} is no code")
+    return code
+
+
+#: a code in a file, which may have been changed; the validation's context is the alphabet's size
+Code = Annotated[int, AfterValidator(_checked)]
+
+
 class Place(NamedTuple):
     """A symbol of a session, or its end."""
 
     #: from 1
     place: int
-    code: int
+    code: Code
     text: str
-    nats: float
+    nats: FiniteFloat
     #: codes of the likeliest ones with their probabilities
-    expected: tuple[tuple[int, float], ...]
+    expected: tuple[tuple[Code, FiniteFloat], ...]
 
 
 NOWHERE = Place(0, 0, "", -1.0, ())
@@ -192,17 +211,17 @@ class Session:
     #: its row in what is kept
     slot: int
     #: when its last symbol came
-    heard: float
-    symbols: int = 0
+    heard: FiniteFloat
+    symbols: NonNegativeInt = 0
     #: sum of its surprises
-    nats: float = 0.0
-    unknown: int = 0
+    nats: FiniteFloat = 0.0
+    unknown: NonNegativeInt = 0
     #: how often it has each code
-    counts: dict[int, int] = field(default_factory=dict)
+    counts: dict[Code, PositiveInt] = field(default_factory=dict)
     #: the most surprising symbol, the first unknown one and the last one
     worst: Place = NOWHERE
     first_unknown: Place | None = None
-    last_code: int = 0
+    last_code: Code = 0
     last_text: str = ""
     #: whether an alarm was raised
     alarmed: bool = False
@@ -212,6 +231,18 @@ class Session:
     @property
     def count(self) -> Count:
         return tuple(sorted(self.counts.items()))
+
+
+class Saved(BaseModel):
+    """Open sessions in a file."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    #: when it was written
+    now: FiniteFloat
+    sessions: list[Session]
+    #: of each session what the network and `Normality.ngrams_after` keep
+    kept: bytes
+    ngrams: bytes
 
 
 class Judgement(NamedTuple):
@@ -442,48 +473,33 @@ class OpenSessions:
             self.close(sessions)
         return np.concatenate(found)
 
-    def saved(self, now: float) -> dict[str, Any]:
-        """All that `restore` needs, as plain values and an array."""
+    def saved(self, now: float) -> Saved:
         sessions = [*self.open.values()]
-        rows = [
-            [
-                one.name, one.heard - now, one.symbols, one.nats, one.unknown,
-                [number for pair in one.counts.items() for number in pair],
-                one.worst, one.first_unknown, one.last_code, one.last_text, one.alarmed,
-                self._ngrams[one.slot].tolist(),
-            ]
-            for one in sessions
-        ]  # fmt: skip
-        return {"sessions": rows, "kept": self._kept[[one.slot for one in sessions]]}
+        slots = [one.slot for one in sessions]
+        kept, ngrams = self._kept[slots].tobytes(), self._ngrams[slots].tobytes()
+        return Saved.model_construct(now=now, sessions=sessions, kept=kept, ngrams=ngrams)
 
-    def restore(self, rows: Any, kept: Kept, now: float) -> None:
-        """Open sessions again; what is kept of each is a row.
+    def restore(self, saved: Saved, now: float) -> None:
+        """Open sessions again.
 
         Raises:
-            ValueError, TypeError: it cannot be a result of `saved`.
+            ValueError: what is kept of them is not of this network.
         """
-        alphabet = self._calibration.normal.alphabet
-        if kept.shape[1:] != self._network.first.shape or len(kept) != len(rows):
-            raise ValueError("its sessions have other sizes")
-        if kept.dtype == np.int32 and not ((kept >= 0) & (kept < alphabet)).all():
+        first, count = self._network.first, len(saved.sessions)
+        kept = np.frombuffer(saved.kept, first.dtype).reshape(count, *first.shape)
+        ngrams = np.frombuffer(saved.ngrams, FIRST.dtype).reshape(count, *FIRST.shape)
+        if (
+            first.dtype == np.int32
+            and not ((kept >= 0) & (kept < self._calibration.normal.alphabet)).all()
+        ):
             raise ValueError("it has a code that is none")
         if not np.isfinite(kept).all():
             raise ValueError("it has numbers that are not finite")
-        for row, its in zip(rows, kept, strict=True):
-            *known, ngrams = row
-            session = _session(known, alphabet)
-            if len(ngrams) != len(FIRST) or not all(
-                type(one) is int and -1 <= one <= MOST_NUMBERS for one in ngrams
-            ):
-                raise ValueError("its n-grams are none")
-            if session.name in self.open:
-                raise ValueError("a session occurs twice")
-            session.heard += now
-            begun = self._begun(session.name)
-            session.slot, self._kept[begun.slot] = begun.slot, its
-            self._ngrams[begun.slot] = ngrams
+        for session, *rows in zip(saved.sessions, kept, ngrams, strict=True):
+            session.slot = self._begun(session.name).slot
+            session.heard += now - saved.now
+            self._kept[session.slot], self._ngrams[session.slot] = rows
             self.open[session.name] = session
-        self._judged.clear()
         self._closed.clear()
 
 
@@ -492,43 +508,6 @@ def _place(place: int, code: int, text: str, found: Floats) -> Place:
     best = np.argsort(-found[PREDICTED:], kind="stable")[:count] + PREDICTED
     expected = tuple(zip(best.tolist(), np.exp(found[best]).tolist(), strict=True))
     return Place(place, code, text, -float(found[code]), expected)
-
-
-def _session(row: Any, alphabet: int) -> Session:
-    """A session that was saved; values are checked, since a file may have been changed."""
-    name, heard, symbols, nats, unknown, counts, worst, first, code, text, alarmed = row
-
-    def number(
-        value: Any, kind: type[int] | type[float] = int, least: float = 0, most: float = 1e15
-    ) -> Any:
-        if not isinstance(value, kind | int) or not least <= value <= most:
-            raise ValueError(f"it has {value!r:.40} where a number was expected")
-        return value
-
-    def string(value: Any) -> str:
-        if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-            raise ValueError(f"it has {value!r:.40} where a text was expected")
-        return value
-
-    def place(value: Any) -> Place:
-        at, which, said, how, expected = value
-        chances = tuple(
-            (number(one, most=alphabet - 1), number(chance, float, most=1.001))
-            for one, chance in expected
-        )
-        return Place(
-            number(at), number(which, most=alphabet - 1), string(said), number(how, float, -1),
-            chances[:LIKELIEST],
-        )  # fmt: skip
-
-    pairs = zip(counts[::2], counts[1::2], strict=True)
-    return Session(
-        string(name), 0, number(heard, float, -1e15), number(symbols, least=1),
-        number(nats, float, -1e-3), number(unknown),
-        {number(one, most=alphabet - 1): number(times, least=1) for one, times in pairs},
-        place(worst), None if first is None else place(first),
-        number(code, most=alphabet - 1), string(text), bool(alarmed),
-    )  # fmt: skip
 
 
 class Lines:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
-from lstm_sweep.models.conformal import Promise, discoveries, needed, raised
+from lstm_sweep.models.conformal import Promise, discoveries, raised
 from lstm_sweep.models.cpu.program_types import Program
 from lstm_sweep.models.data.alphabet import END, END_NAME, UNKNOWN, Alphabet
 from lstm_sweep.models.data.sessions import Sessions, labels_of, read_sessions
@@ -81,6 +81,14 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """A symbol that is likely at a place."""
+
+    symbol: Symbol
+    probability: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """An unexpected symbol, or end of a session."""
 
@@ -94,17 +102,12 @@ class Finding:
     probability: float
     #: symbols that are likelier there
     likelier: int
-    #: the likeliest ones, with their probabilities
-    expected: tuple[tuple[Symbol, float], ...]
+    #: the likeliest ones
+    expected: list[Expected]
     #: symbols before it
-    before: tuple[Symbol, ...]
+    before: list[Symbol]
     #: the record whose symbol it is, with all lines that go on with it; empty if data are no log
     text: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The symbol as `detect --json` prints it."""
-        expected = [{"symbol": symbol, "probability": p} for symbol, p in self.expected]
-        return vars(self) | {"expected": expected, "before": list(self.before)}
 
 
 @dataclass(frozen=True)
@@ -150,12 +153,7 @@ class Alarms:
         """
         if self.false_discoveries is None:
             return f"false alarms: {Promise(self.rate, sessions)}"
-        if sessions < needed(self.false_discoveries):
-            raise InputError(
-                f"--false-discoveries is {self.false_discoveries:g}: that takes "
-                f"{needed(self.false_discoveries):,} normal sessions, found {sessions:,} of "
-                f"calibration: expected a larger share, or more sessions (--calibrate PATH)"
-            )
+        Promise(self.false_discoveries, sessions, option="--false-discoveries")
         return (
             f"false alarms: {self.false_discoveries:.2g} of all alarms on average, at most, from "
             f"{sessions:,} sessions"
@@ -185,12 +183,6 @@ class Verdict:
     #: the symbol, or the end, that shows it
     at: Finding
 
-    def to_dict(self) -> dict[str, Any]:
-        """The session as `detect --json` prints it."""
-        at = self.at.to_dict()
-        del at["session"]
-        return vars(self) | {"at": at}
-
 
 @dataclass(frozen=True)
 class Verdicts:
@@ -214,16 +206,6 @@ class Verdicts:
     #: sessions that no label names, and labels that name no session
     unlabelled: int = 0
     strange_labels: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as `detect --json` prints it."""
-        qualities = {
-            name: {rule: one.to_dict() for rule, one in getattr(self, name).items()}
-            for name in ("quality", "quality_of_distinct")
-        }
-        over_rates = None if self.over_rates is None else asdict(self.over_rates)
-        abnormal = [one.to_dict() for one in self.abnormal]
-        return vars(self) | {"abnormal": abnormal, "over_rates": over_rates} | qualities
 
 
 @dataclass(frozen=True)
@@ -261,10 +243,7 @@ class Detection:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as `detect --json` prints it."""
-        return vars(self) | {
-            "findings": [finding.to_dict() for finding in self.findings],
-            "verdicts": self.verdicts.to_dict(),
-        }
+        return asdict(self)
 
 
 def detect(
@@ -588,10 +567,8 @@ def _findings(
                 known=bool(split.codes[place] != UNKNOWN),
                 probability=float(np.exp(-surprise[row])),
                 likelier=int(rank[row]),
-                expected=tuple(
-                    zip(alphabet.decode(codes[row]), map(float, chances[row]), strict=True)
-                ),
-                before=tuple(sessions.read(max(head, place - CONTEXT), place)),
+                expected=[*map(Expected, alphabet.decode(codes[row]), map(float, chances[row]))],
+                before=sessions.read(max(head, place - CONTEXT), place),
                 text=sessions.text(int(place)) if sessions.log and symbol != END_NAME else "",
             )
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 import time
 from collections import Counter, deque
@@ -12,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, Field, ValidationError
+from typing_extensions import TypedDict
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle
@@ -31,6 +32,7 @@ from lstm_sweep.models.network.streaming import (
     Network,
     OpenSessions,
     Place,
+    Saved,
     Session,
 )
 from lstm_sweep.models.normality import Calibration
@@ -48,7 +50,7 @@ SAY_AGAIN_S = 60.0
 #: p-values that are watched for drift, at least and at most
 FEWEST_WATCHED, MOST_WATCHED = 200, 2_000
 #: format of a state, and bytes of it at most
-STATE_FORMAT, MOST_STATE = 2, 8 << 30
+STATE_FORMAT, MOST_STATE = 3, 8 << 30
 #: an event id, and lines of ids that are read together
 ID, TOGETHER = re.compile(f"[0-9]{{1,{ID_DIGITS}}}"), 1_024
 #: upper bounds of p-values that are counted
@@ -82,6 +84,32 @@ class Following:
                 raise InputError(
                     f"--metrics is {shown(self.metrics)}: expected a port, or ADDRESS:PORT"
                 )
+
+
+def _decodable(head: str) -> str:
+    base64.b64decode(head, validate=True)
+    return head
+
+
+class Position(TypedDict):
+    """Where to go on in a file: its device and inode, its first bytes, and bytes before that."""
+
+    file: tuple[int, int]
+    head: Annotated[str, AfterValidator(_decodable)]
+    offset: Annotated[int, Field(ge=0, lt=1 << 62)]
+
+
+class State(Saved):
+    """What was read, in a file."""
+
+    format: int
+    #: its digest
+    bundle: str
+    file: str
+    ends: bool
+    #: of event ids
+    numbered: int
+    position: Position | None
 
 
 class Ids:
@@ -167,7 +195,6 @@ class Follower:
                 f"lines with sessions (launch --symbols lines)"
             )
         network = Network(self._bundle.config, bundles.weights_of(folder, self._bundle))
-        self._first = network.first
         if calibrate is not None:
             calibration = _with_more(network, calibration, calibrate, bundle, self._bundle)
         self._promise = alarms.promise(len(calibration))
@@ -175,8 +202,11 @@ class Follower:
         self._open = OpenSessions(
             network, calibration, alarms.rate, ends=ends, most=how.open_sessions
         )
-        self._digest = _digest(folder)
         self._where = "-" if isinstance(follows, int) else str(Path(follows).absolute())
+        #: what a state must be of
+        self._mine = {
+            "format": STATE_FORMAT, "bundle": _digest(folder), "file": self._where, "ends": ends,
+        }  # fmt: skip
         self._lines: Lines | Ids
         self._numbered = 0
         position = self._restored()
@@ -411,20 +441,15 @@ class Follower:
 
     def _save(self, state: str) -> None:
         """Write what was read, at once: a kill leaves this state or the one before."""
-        content = self._open.saved(time.monotonic())
-        kept = content.pop("kept")
-        document = {
-            "format": STATE_FORMAT,
-            "bundle": self._digest,
-            "file": self._where,
-            "position": self._input.position(),
-            "ends": self._ends,
-            "numbered": self._lines.sessions,
-            "kept": base64.b64encode(kept.tobytes()).decode(),
-            **content,
-        }
+        saved = State.model_construct(
+            None,
+            **self._mine,
+            position=self._input.position(),
+            numbered=self._lines.sessions,
+            **dict(self._open.saved(time.monotonic())),
+        )
         try:
-            replace_text(Path(state), json.dumps(document), lasting=True)
+            replace_text(Path(state), saved.model_dump_json(), lasting=True)
         except (OSError, ValueError) as error:
             text = f"times --state {cut(state)} could not be written: {why_not(error)}"
             self._tell("state", 1, text)
@@ -435,12 +460,10 @@ class Follower:
             return None
         path = Path(self._how.state)
         try:
-            if not path.exists():
-                if not path.parent.is_dir():
-                    raise OSError("no such folder")
+            if not path.exists() and path.parent.is_dir():
                 return None
             if not path.is_file():
-                raise ValueError("it is no file")
+                raise ValueError("it is no file" if path.exists() else "no such folder")
             with path.open(encoding="utf-8") as file:
                 text = file.read(MOST_STATE)
         except (OSError, ValueError) as error:
@@ -448,41 +471,24 @@ class Follower:
                 f"--state {shown(str(path))}: {cut(str(error))}, expected a file of `detect`"
             ) from None
         try:
-            found = json.loads(text)
-            for name, mine in {
-                "format": STATE_FORMAT, "bundle": self._digest, "file": self._where,
-                "ends": self._ends,
-            }.items():  # fmt: skip
-                if found[name] != mine:
-                    raise ValueError(f"{name} is {found[name]!r:.80}, not {mine!r:.80}")
-            position, self._numbered = _checked(found["position"], found["numbered"])
-            first = self._first
-            kept = np.frombuffer(base64.b64decode(found["kept"], validate=True), first.dtype)
-            rows = found["sessions"]
-            if not isinstance(rows, list):
-                raise ValueError("sessions are no list")
-            self._open.restore(rows, kept.reshape(len(rows), *first.shape), time.monotonic())
-        except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
-            why = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            saved = State.model_validate_json(text, context=len(self._bundle.alphabet))
+            for name, mine in self._mine.items():
+                if (its := getattr(saved, name)) != mine:
+                    raise ValueError(f"{name} is {its!r:.80}, not {mine!r:.80}")
+            self._open.restore(saved, time.monotonic())
+        except ValueError as error:
+            why = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                why = ": ".join([".".join(map(str, first["loc"])), first["msg"]]).strip(": ")
             raise InputError(
                 f"--state {shown(str(path))}: {cut(why)}, expected what `detect` has written for "
                 f"this bundle, file and --open"
             ) from None
-        self._say(f"going on with {len(rows):,} open sessions; alarms of the last seconds before "
-                  f"the end may come again")  # fmt: skip
-        return position
-
-
-def _checked(position: Any, numbered: Any) -> tuple[dict[str, Any] | None, int]:
-    if type(numbered) is not int:
-        raise ValueError("numbered is no number of sessions")
-    if position is None:
-        return None, numbered
-    whole = type(position["offset"]) is int and 0 <= position["offset"] < 1 << 62
-    if not whole or not isinstance(position["file"], list):
-        raise ValueError("its position is none")
-    base64.b64decode(position["head"], validate=True)
-    return dict(position), numbered
+        self._numbered = saved.numbered
+        self._say(f"going on with {len(saved.sessions):,} open sessions; alarms of the last "
+                  f"seconds before the end may come again")  # fmt: skip
+        return saved.position and dict(saved.position)
 
 
 def _digest(folder: Path) -> str:

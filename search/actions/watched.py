@@ -17,7 +17,6 @@ from typing_extensions import override
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.actions.classification import Classification, Classified
 from lstm_sweep.search.actions.connection import Event
-from lstm_sweep.search.actions.detection import Finding, Verdict
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepStatusReport, TrialDetails
 from lstm_sweep.search.driver.state import Observer, SweepState, Viewer
 from lstm_sweep.search.store import reader
@@ -121,10 +120,6 @@ OWN: Mapping[Any, Callable[[Any], Any]] = {
     Classification: lambda x: _fields(
         Classification, x | {"trial": x["bundle"], "of": (x["threshold"] or {}).get("class")}
     ),
-    Finding: lambda x: _fields(
-        Finding, x | {"expected": [(one["symbol"], one["probability"]) for one in x["expected"]]}
-    ),
-    Verdict: lambda x: _fields(Verdict, x | {"at": {"session": x["session"], **x["at"]}}),
     Confirmed: lambda x: _fields(Confirmed, x | {"is_best": x["verdict"] == "the best"}),
     TrialRecord: _trial,
     TrialDetails: lambda x: TrialDetails(_trial(x), tuple(x["by_epoch"])),

@@ -426,7 +426,7 @@ def finding_line(finding: Finding, *, is_text: bool) -> str:
         words = [*map(str, symbols)]
         return (" | " if any(" " in word for word in words) else " ").join(words)
 
-    expected = ", ".join(f"{text(symbol)} ({chance:.2g})" for symbol, chance in finding.expected)
+    expected = ", ".join(f"{text(one.symbol)} ({one.probability:.2g})" for one in finding.expected)
     what = f"({finding.probability:.2g})" if finding.known else "(not in the training data)"
     if finding.text:  # the line says more than the templates of those before it
         [line, *more] = finding.text.splitlines()

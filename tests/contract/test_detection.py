@@ -279,4 +279,4 @@ def test_sessions_beyond_the_cap_are_closed_and_the_longest_silent_first(
         stream.read((Event(str(n), END + 1 + n % 4, "") for n in range(begin, begin + 1_000)), 0.0)
     assert [*stream.open] == [str(n) for n in range(19_950, 20_000)]
     assert stream.crowded_out == 19_950
-    assert len(stream.saved(0.0)["kept"]) == 50
+    assert len(stream.saved(0.0).sessions) == 50

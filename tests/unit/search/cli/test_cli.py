@@ -25,7 +25,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.quality import VERDICT, Quality
-from lstm_sweep.search.actions.detection import Finding, Verdicts
+from lstm_sweep.search.actions.detection import Expected, Finding, Verdicts
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.cli import main, models, serve
 from lstm_sweep.search.cli.models import finding_line, quality_lines
@@ -114,12 +114,12 @@ def test_a_finding_is_a_line_of_quoted_characters_or_event_ids() -> None:
         known=True,
         probability=0.00123,
         likelier=7,
-        expected=(("e", 0.5), (" ", 0.25)),
-        before=("t", "h"),
+        expected=[Expected("e", 0.5), Expected(" ", 0.25)],
+        before=["t", "h"],
     )
     line = finding_line(finding, is_text=True)
     assert line == "a.txt, symbol 1,234: 'x' (0.0012) after 'th'; expected 'e' (0.5), ' ' (0.25)"
-    finding = replace(finding, symbol=9, known=False, expected=((5, 1.0),), before=(1, 22))
+    finding = replace(finding, symbol=9, known=False, expected=[Expected(5, 1.0)], before=[1, 22])
     assert finding_line(finding, is_text=False) == (
         "a.txt, symbol 1,234: 9 (not in the training data) after 1 22; expected 5 (1)"
     )
