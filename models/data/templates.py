@@ -239,9 +239,8 @@ class Miner:
     def _nearest(self, leaf: _Node, tokens: list[str]) -> int | None:
         """Where the template is that has most of the tokens, if enough; of several the vaguest."""
         known = leaf.hashes[: len(leaf.numbers)]
-        wild = known == 0
-        alike = ((known == _hashes(tokens)) & ~wild).sum(axis=1)
-        place = int((alike * (len(tokens) + 1) + wild.sum(axis=1)).argmax())
+        alike = (known == [one or 1 for one in _hashes(tokens)]).sum(axis=1)
+        place = int((alike * (len(tokens) + 1) + (known == 0).sum(axis=1)).argmax())
         return place if alike[place] >= self._settings.sim_th * len(tokens) else None
 
 
