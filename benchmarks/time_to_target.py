@@ -2,9 +2,10 @@
 
     python -m benchmarks.time_to_target --data tinyshakespeare.txt --out OUT/shakespeare
     python -m benchmarks.time_to_target --data source --out OUT/source
+    python -m benchmarks.time_to_target --data trec.tsv --classes 0 1 --out OUT/trec
 
-These two are its standard: a megabyte of plays and one of Python's own source code (`curves.py`),
-three seeds, 20 minutes for each.
+The first two are its standard: a megabyte of plays and one of Python's own source code
+(`curves.py`), three seeds, 20 minutes for each.
 
 Each contestant searches the same space on the same data and is scored on the same validation
 targets, alone on the machine's CPUs, until its time is over; the time counts from the start of its
@@ -18,6 +19,7 @@ loses time at the end of each epoch, which `benchmarks.training` measures.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import statistics
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,12 +92,14 @@ LONGEST_WINDOW = 160
 class Setting:
     """What must be the same for results to be compared."""
 
-    #: fingerprint of the corpus
+    #: fingerprint of the data
     corpus: str
     minutes: float
     direction: str
     #: trials at once, for contestants that can
     workers: int
+    #: columns of classes and of texts; empty: symbols are predicted
+    columns: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -186,20 +190,27 @@ def _command(
     name: str, seed: int, setting: Setting, data: Path, folder: Path, began: float
 ) -> list[str]:
     if name == OURS:
+        ours = [
+            str(own_program()), "launch", "--data", str(data), "--name", "contest",
+            "--minutes", f"{setting.minutes:g}", "--trials", "100000", "--seed", str(seed),
+            "--workers", str(setting.workers), "--prior", "off",
+        ]  # fmt: skip
+        if columns := setting.columns:
+            words = ("--symbols", "words", "--lower-case", "on")
+            return [*ours, "--label", columns[0], "--text", columns[1], *words]
         space = folder / "space.yaml"
         dimensions = {"direction": DIRECTIONS[setting.direction], **SPACE}
         space.write_text(yaml.safe_dump(dimensions, sort_keys=False), encoding="utf-8")
         return [
-            str(own_program()), "launch", "--data", str(data), "--space", str(space),
-            "--name", "contest", "--minutes", f"{setting.minutes:g}", "--trials", "100000",
-            "--workers", str(setting.workers), "--seed", str(seed), "--targets", str(TARGETS),
-            "--targets-seed", str(seed), "--adjacent-targets", "1", "--prior", "off",
+            *ours, "--space", str(space), "--targets", str(TARGETS), "--targets-seed", str(seed),
+            "--adjacent-targets", "1",
         ]  # fmt: skip
     peer = PEERS[name]
     return [
         sys.executable, "-m", f"benchmarks.peers.{peer.script}", "--data", str(data),
         "--seed", str(seed), "--direction", setting.direction, "--workers", str(setting.workers),
         "--folder", str(folder), "--began", f"{began:.3f}", "--variant", peer.variant,
+        *(("--classes", *setting.columns) if setting.columns else ()),
     ]  # fmt: skip
 
 
@@ -210,6 +221,7 @@ def main() -> None:
         epilog=f"contestants: {', '.join(NAMES)}",
     )
     parser.add_argument("--data", metavar="FILE", help=f"a text, a file of event ids, or {SOURCE}")
+    parser.add_argument("--classes", nargs=2, default=[], metavar=("LABEL", "TEXT"), help="columns")
     parser.add_argument("--minutes", type=above_zero, default=20.0, help="for each (20)")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="runs of each (3)")
     parser.add_argument("--direction", choices=tuple(DIRECTIONS), default="both")
@@ -247,10 +259,11 @@ def _run_missing(given: argparse.Namespace, file: Path, scratch: Path) -> list[s
     data = Path(file_of(given.data or "", scratch)).expanduser().resolve()
     if not data.is_file():
         raise InputError(f"--data {given.data}: expected a file, or {SOURCE}")
-    corpus = corpora.load(Source(data=str(data)))
-    corpus.check_windows(LONGEST_WINDOW)
+    if not given.classes:
+        corpora.load(Source(data=str(data))).check_windows(LONGEST_WINDOW)
+    digest = hashlib.blake2b(data.read_bytes(), digest_size=16).hexdigest()
     workers = given.workers or len(cores())
-    setting = Setting(corpus.digest, given.minutes, given.direction, workers)
+    setting = Setting(digest, given.minutes, given.direction, workers, given.classes)
     runs = read_lines(file, Run.from_dict)
     check_same(file, (run.setting for run in runs), **asdict(setting))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -297,7 +310,7 @@ def table(runs: Sequence[Run]) -> str:
         rows.append([label, str(len(group)), shown(finals[label], ".4f"), configs, epochs,
                      shown(times[label], ".0f"), shown_ratio])  # fmt: skip
     about = f"{setting.minutes:g} minutes each, direction {setting.direction}, {setting.workers} "
-    about += "at once; losses in nats per symbol, medians over seeds\n"
+    about += "at once; losses in nats, medians over seeds\n"
     about += f"target: {target:.4f}, what {best_peer} has at its end; ratio: time to it, by {OURS}"
     return f"{laid_out(rows)}\n{about}"
 

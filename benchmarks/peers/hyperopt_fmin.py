@@ -13,7 +13,7 @@ import numpy as np
 from hyperopt import hp
 
 from benchmarks.peers import common
-from benchmarks.peers.common import Data, Task
+from benchmarks.peers.common import ClassData, Data, Ends, Task
 
 #: more than any budget allows: the search is ended from outside
 MANY = 1_000_000
@@ -28,10 +28,8 @@ def search(task: Task) -> None:
     mlflow.set_experiment("hyperopt")
 
     def objective(drawn: dict[str, Any]) -> dict[str, Any]:
-        config = drawn | {
-            "layer_size": int(drawn["layer_size"]),
-            "sequence_length": int(drawn["sequence_length"]),
-        }
+        whole = (name for name, of in task.space.items() if isinstance(of, Ends) and of.step)
+        config = drawn | {name: int(drawn[name]) for name in whole}
         with mlflow.start_run(nested=True):
             mlflow.log_params(config)
             loss = _train(config, data, next(numbers))
@@ -43,7 +41,12 @@ def search(task: Task) -> None:
     with mlflow.start_run(run_name="search"):
         hyperopt.fmin(
             objective,
-            _space(task),
+            common.drawn(
+                task.space,
+                hp.choice,
+                lambda name, of: hp.uniform(name, of.low, of.high),
+                lambda name, of: hp.qloguniform(name, math.log(of.low), math.log(of.high), of.step),
+            ),
             algo=hyperopt.tpe.suggest,
             max_evals=MANY,
             trials=hyperopt.Trials(),
@@ -52,30 +55,12 @@ def search(task: Task) -> None:
         )
 
 
-def _space(task: Task) -> dict[str, Any]:
-    return {
-        "direction": hp.choice("direction", task.directions),
-        "learning_rate": hp.choice("learning_rate", common.LEARNING_RATES),
-        "dropout": hp.uniform("dropout", *common.DROPOUT),
-        "layers": hp.choice("layers", common.LAYERS),
-        "layer_size": _logarithmic("layer_size", common.LAYER_SIZE),
-        "sequence_length": _logarithmic("sequence_length", common.SEQUENCE_LENGTH),
-        "batch_size": hp.choice("batch_size", common.BATCH_SIZES),
-    }
-
-
-def _logarithmic(name: str, ends: tuple[int, int, int]) -> Any:
-    low, high, step = ends
-    return hp.qloguniform(name, math.log(low), math.log(high), step)
-
-
-def _train(config: dict[str, Any], data: Data, number: int) -> float:
+def _train(config: dict[str, Any], data: Data | ClassData, number: int) -> float:
     keras.utils.clear_session()
-    model = common.build(config, len(data.corpus.alphabet))
     log = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: mlflow.log_metrics(logs, step=epoch)
     )
-    return common.best(common.train(model, config, data, number, [log]))
+    return common.best(common.train(config, data, number, [log]))
 
 
 if __name__ == "__main__":

@@ -13,59 +13,50 @@ from typing import Any
 import keras_tuner
 
 from benchmarks.peers import common
-from benchmarks.peers.common import Data, Task
+from benchmarks.peers.common import ClassData, Data, Task
 
 #: more than any budget allows: the search is ended from outside
 MANY = 1_000_000
 
 
-class NextSymbol(keras_tuner.HyperModel):  # type: ignore[misc]
+class Networks(keras_tuner.HyperModel):  # type: ignore[misc]
     """Networks and how they are trained, as KerasTuner asks for them."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data | ClassData) -> None:
         super().__init__()
         self._data = data
         self._numbers = itertools.count()
 
     def build(self, hp: Any) -> Any:
         """Build and compile the network of a point of the space."""
-        return common.build(self._config(hp), len(self._data.corpus.alphabet))
+        return self._data.build(self._config(hp))
 
     def fit(self, hp: Any, model: Any, *, callbacks: list[Any], **options: Any) -> dict[str, float]:
         """Train a network; return its best loss.
 
         KerasTuner's own callbacks come last, since they look for the score in the logs.
         """
-        config = self._config(hp)
-        number = next(self._numbers)
-        losses = common.train(model, config, self._data, number, callbacks, **options)
+        config, number = self._config(hp), next(self._numbers)
+        losses = common.train(config, self._data, number, callbacks, model, **options)
         if math.isnan(loss := common.best(losses)):
             raise keras_tuner.errors.FailedTrialError("the loss is not a number")
         return {"val_score": loss}
 
     def _config(self, hp: Any) -> dict[str, Any]:
-        """Draw a config. There are no steps on a log scale, so numbers are rounded here."""
-        return {
-            "direction": hp.Choice("direction", list(self._data.task.directions)),
-            "learning_rate": hp.Choice("learning_rate", list(common.LEARNING_RATES)),
-            "dropout": hp.Float("dropout", *common.DROPOUT),
-            "layers": hp.Choice("layers", list(common.LAYERS)),
-            "layer_size": _logarithmic(hp, "layer_size", common.LAYER_SIZE),
-            "sequence_length": _logarithmic(hp, "sequence_length", common.SEQUENCE_LENGTH),
-            "batch_size": hp.Choice("batch_size", list(common.BATCH_SIZES)),
-        }
-
-
-def _logarithmic(hp: Any, name: str, ends: tuple[int, int, int]) -> int:
-    low, high, _ = ends
-    return common.stepped(hp.Int(name, low, high, sampling="log"), ends)
+        return common.drawn(
+            self._data.task.space,
+            lambda name, of: hp.Choice(name, list(of)),
+            lambda name, of: hp.Float(name, of.low, of.high),
+            # there are no steps on a log scale, so numbers are rounded here
+            lambda name, of: of.stepped(hp.Int(name, of.low, of.high, sampling="log")),
+        )
 
 
 def search(task: Task) -> None:
     """Search with KerasTuner in one process, one trial after the other."""
     common.prepare(task.seed)
     tuner = keras_tuner.Hyperband(
-        NextSymbol(Data.load(task)),
+        Networks(Data.load(task)),
         objective=keras_tuner.Objective("val_score", "min"),
         max_epochs=common.EPOCHS,
         factor=3,

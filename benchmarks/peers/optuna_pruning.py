@@ -16,7 +16,7 @@ import keras
 import optuna
 
 from benchmarks.peers import common
-from benchmarks.peers.common import Data, Task
+from benchmarks.peers.common import ClassData, Data, Task
 
 STUDY = "search"
 
@@ -75,37 +75,23 @@ def _storage(task: Task) -> Any:
     return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(file))
 
 
-def _objective(trial: Any, data: Data) -> float:
-    config = _config(trial, data.task)
-
+def _objective(trial: Any, data: Data | ClassData) -> float:
     def report(epoch: int, logs: dict[str, float]) -> None:
         trial.report(logs["val_score"], step=epoch + 1)
         if trial.should_prune():
             raise optuna.TrialPruned
 
     keras.utils.clear_session()
-    model = common.build(config, len(data.corpus.alphabet))
+    config = common.drawn(
+        data.task.space,
+        trial.suggest_categorical,
+        lambda name, of: trial.suggest_float(name, of.low, of.high),
+        # there are no steps on a log scale, so numbers are rounded here
+        lambda name, of: of.stepped(trial.suggest_int(name, of.low, of.high, log=True)),
+    )
     pruning = keras.callbacks.LambdaCallback(on_epoch_end=report)
-    losses = common.train(model, config, data, trial.number, [pruning])
+    losses = common.train(config, data, trial.number, [pruning])
     return common.best(losses)  # to Optuna a trial with NaN has failed
-
-
-def _config(trial: Any, task: Task) -> dict[str, Any]:
-    """Draw a config. There are no steps on a log scale, so numbers are rounded here."""
-    return {
-        "direction": trial.suggest_categorical("direction", task.directions),
-        "learning_rate": trial.suggest_categorical("learning_rate", common.LEARNING_RATES),
-        "dropout": trial.suggest_float("dropout", *common.DROPOUT),
-        "layers": trial.suggest_categorical("layers", common.LAYERS),
-        "layer_size": _logarithmic(trial, "layer_size", common.LAYER_SIZE),
-        "sequence_length": _logarithmic(trial, "sequence_length", common.SEQUENCE_LENGTH),
-        "batch_size": trial.suggest_categorical("batch_size", common.BATCH_SIZES),
-    }
-
-
-def _logarithmic(trial: Any, name: str, ends: tuple[int, int, int]) -> int:
-    low, high, _ = ends
-    return common.stepped(trial.suggest_int(name, low, high, log=True), ends)
 
 
 if __name__ == "__main__":

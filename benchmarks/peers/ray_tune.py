@@ -12,7 +12,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.hyperopt import HyperOptSearch
 
 from benchmarks.peers import common
-from benchmarks.peers.common import Data, Task
+from benchmarks.peers.common import ClassData, Data, Task
 
 
 def search(task: Task) -> None:
@@ -21,7 +21,12 @@ def search(task: Task) -> None:
     function = tune.with_parameters(train, data=Data.load(task))
     tuner = tune.Tuner(
         tune.with_resources(function, {"cpu": 1}),
-        param_space=_space(task),
+        param_space=common.drawn(
+            task.space,
+            lambda name, of: tune.choice(of),
+            lambda name, of: tune.uniform(of.low, of.high),
+            lambda name, of: tune.qlograndint(of.low, of.high, of.step),
+        ),
         tune_config=tune.TuneConfig(
             metric="val_score",
             mode="min",
@@ -36,31 +41,18 @@ def search(task: Task) -> None:
     tuner.fit()
 
 
-def train(config: dict[str, Any], data: Data) -> None:
+def train(config: dict[str, Any], data: Data | ClassData) -> None:
     """Train one trial in an actor; Ray ends it from `report` when ASHA says so."""
     common.prepare(data.task.seed, threads=1)
     keras.utils.clear_session()
-    model = common.build(config, len(data.corpus.alphabet))
     reporting = keras.callbacks.LambdaCallback(on_epoch_end=_report)
-    common.train(model, config, data, tune.get_context().get_trial_id(), [reporting])
+    common.train(config, data, tune.get_context().get_trial_id(), [reporting])
 
 
 def _report(epoch: int, logs: dict[str, float]) -> None:
     if math.isnan(logs["val_score"]):
         raise ValueError("the loss is not a number")  # the trial fails, the search goes on
     tune.report({"val_score": logs["val_score"]})
-
-
-def _space(task: Task) -> dict[str, Any]:
-    return {
-        "direction": tune.choice(task.directions),
-        "learning_rate": tune.choice(common.LEARNING_RATES),
-        "dropout": tune.uniform(*common.DROPOUT),
-        "layers": tune.choice(common.LAYERS),
-        "layer_size": tune.qlograndint(*common.LAYER_SIZE),
-        "sequence_length": tune.qlograndint(*common.SEQUENCE_LENGTH),
-        "batch_size": tune.choice(common.BATCH_SIZES),
-    }
 
 
 if __name__ == "__main__":
