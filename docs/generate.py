@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import lstm_sweep
-from lstm_sweep.search.cli.parsers import COMMANDS, DETACH, MODULES, Argument, Command
+from lstm_sweep.search.cli.parsers import COMMANDS, DETACH, SEARCHING, Argument, Command
 
 DOCS = Path(__file__).resolve().parent
 PART = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
@@ -49,7 +49,7 @@ def command_parts() -> dict[str, str]:
     rows = [(f"[`{name}`](#{name.replace(' ', '-')})", one.help) for name, one in found.items()]
     texts, launch = {"commands": _list(rows)}, list[tuple[str, str]]()
     for name, command in found.items():
-        detached = (DETACH,) if name in MODULES["launch"] else ()
+        detached = (DETACH,) if name in SEARCHING else ()
         own = [a for a in (*command.arguments, *detached) if a.names[0] not in COMMON]
         rows = [(f"`{_form(a)}`", _meaning(name, a)) for a in own]
         same = [row for row in rows if row in launch]

@@ -36,7 +36,6 @@ IMPORTS = (
     "scipy.stats",
     "lstm_sweep.search.cli.sweeps",
     "lstm_sweep.search.cli.models",
-    "lstm_sweep.search.cli.trials",
     "lstm_sweep.search.engines.local",
     "lstm_sweep.search.actions.rerun",
     "lstm_sweep.search.driver.resume",

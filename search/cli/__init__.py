@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = build_parser().parse_args(arguments)
         given = [] if parsed.command in AT_HOME else [actions_of(parsed)]
-        module = next(one for one, names in MODULES.items() if parsed.command in names)
+        elsewhere = (one for one, names in MODULES.items() if parsed.command in names)
+        module = next(elsewhere, "sweeps")
         run = getattr(importlib.import_module(f"lstm_sweep.search.cli.{module}"), parsed.command)
         answer: Answer | int = run(parsed, *given)
         return answer if isinstance(answer, int) else answer.show(as_json=parsed.json)

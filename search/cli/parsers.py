@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
             parser.take(one.arguments)
             if dest == "command":
                 in_service = () if name in AT_HOME else (SERVICE,)
-                detached = (DETACH,) if name in MODULES["launch"] else ()
+                detached = (DETACH,) if name in SEARCHING else ()
                 parser.take((*in_service, *detached, JSON))
 
     def error(self, message: str) -> NoReturn:
@@ -291,15 +291,13 @@ OF_TOKENS = (
     replace(JSON, how={**JSON.how, "default": argparse.SUPPRESS}),
 )
 
-#: the commands that each module of this folder has a function for, of the same name
+#: the commands whose functions stand in other modules than `sweeps`
 MODULES = {
-    "launch": ("launch", "resume"),
-    "sweeps": ("sweeps", "status", "stop", "pause", "ui", "delete", "prune"),
-    "trials": ("trials", "show", "report", "compare", "size"),
     "models": ("rerun", "export", "generate", "detect", "score", "classify"),
     "serve": ("serve", "token"),
 }
-#: those that no service does for somebody else
+#: those that run a sweep, and those that no service does for somebody else
+SEARCHING = ("launch", "resume")
 AT_HOME = ("generate", "score", "ui", "token", "serve")
 COMMANDS = {
     "launch": Command(

@@ -22,7 +22,7 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.cli import launch
+from lstm_sweep.search.cli import sweeps
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.service.schemas import Changes, Networks, SweepSubmission
 from lstm_sweep.search.service.site import DataNames
@@ -71,7 +71,7 @@ def from_request(fields: Mapping[str, Any], file: Path) -> SweepSpec:
 def from_command_line(fields: Mapping[str, Any], file: Path) -> SweepSpec:
     """The spec of options of `launch`."""
     typed = [f"--{name.replace('_', '-')}={_typed(value)}" for name, value in fields.items()]
-    found = launch.wanted(build_parser().parse_args(["launch", *typed]), Local())
+    found = sweeps.wanted(build_parser().parse_args(["launch", *typed]), Local())
     assert isinstance(found, SweepSpec)
     return found
 
@@ -178,7 +178,7 @@ def test_a_bad_value_is_refused_by_the_same_sentence(
 )
 def test_what_is_typed_is_refused_by_its_option(typed: str, sentence: str) -> None:
     with pytest.raises(InputError) as refusal:
-        launch.wanted(build_parser().parse_args(["launch", typed]), Local())
+        sweeps.wanted(build_parser().parse_args(["launch", typed]), Local())
     assert str(refusal.value).startswith(sentence)
 
 
