@@ -72,13 +72,11 @@ class ImmediateService(Service):
         self.calls: list[tuple[str, str]] = []
 
     def reruns(self) -> list[QueuedJob]:
-        """Those that wait."""
         return self._reruns.queue()
 
     def submit(
         self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0
     ) -> str:
-        """Run a sweep at once."""
         key = (owner, client_token or "")
         if client_token and key in self.tokens:
             return self.tokens[key]
@@ -92,7 +90,6 @@ class ImmediateService(Service):
         return name
 
     def sweeps(self, limit: int = 20, page: str = "") -> SweepPage:
-        """Some sweeps."""
         return Local(self.settings.store).sweeps(limit=limit, page=page)
 
     def queue(self) -> tuple[QueuedSweep, ...]:
@@ -106,11 +103,9 @@ class ImmediateService(Service):
         )  # fmt: skip
 
     def status(self, name: str) -> SweepStatusReport:
-        """The state of a sweep."""
         return Local(self.settings.store).status(name)
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:
-        """Train a trial again at once."""
         rerun_id = self._reruns.submit(wanted, owner)
         if self.program:
             command = [*self.program, *self._reruns.command(rerun_id)]
@@ -123,11 +118,9 @@ class ImmediateService(Service):
         return self.rerun_status(rerun_id)
 
     def rerun_status(self, rerun_id: str) -> Rerun:
-        """A rerun."""
         return self._reruns.get(rerun_id)
 
     def pause(self, name: str) -> StoppedSweep:
-        """Note that it was called."""
         self.calls.append(("pause", name))
         return Local(self.settings.store).pause(name)
 
@@ -143,11 +136,9 @@ class ImmediateService(Service):
         return report
 
     def stop(self, name: str) -> StoppedSweep:
-        """End a sweep."""
         return Local(self.settings.store).stop(name)
 
     def prioritise(self, name: str, priority: int) -> QueuedSweep:
-        """Note a priority."""
         self.status(name)
         self.priorities[name] = priority
         return self._queued(name)
@@ -161,7 +152,6 @@ class ImmediateService(Service):
     def prune(
         self, *, older_than_s: float, keep_best: bool, dry_run: bool, owner: str | None
     ) -> Pruned:
-        """Delete sweeps."""
         return Local(self.settings.store).prune(
             older_than_s=older_than_s, keep_best=keep_best,
             dry_run=dry_run,
@@ -169,19 +159,15 @@ class ImmediateService(Service):
         )  # fmt: skip
 
     def owner(self, name: str) -> str | None:
-        """Who has submitted a sweep."""
         self.status(name)
         return self.owners.get(name)
 
     def ready(self) -> str:
-        """Why it takes none."""
         return self.not_ready
 
-    def start(self) -> None:
-        """Do nothing."""
+    def start(self) -> None: ...
 
-    def drain(self) -> None:
-        """Do nothing."""
+    def drain(self) -> None: ...
 
 
 class ResumingService(ImmediateService):
@@ -190,7 +176,6 @@ class ResumingService(ImmediateService):
     def resume(
         self, name: str, changes: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> SweepStatusReport:
-        """Run what is left of a sweep."""
         result = Local(self.settings.store).resume(name, changes or {})
         if result.unchanged:
             raise NothingToDoError(f"sweep {name}: {result.unchanged}")
@@ -206,7 +191,6 @@ class Place:
 
     @classmethod
     def in_folder(cls, folder: Path, **more: Any) -> Place:
-        """A service over the store of a folder."""
         service = ImmediateService(folder)
         own = service_folder(service.settings.store, folder)
         given: dict[str, Any] = {"folder": own, "remembered_s": 0.0} | more
@@ -243,7 +227,6 @@ class Place:
             thread.join()
 
     def launch(self, data: Path, name: str = "s", trials: int = 3) -> None:
-        """Run a sweep that no request has submitted."""
         given: dict[str, Any] = {"data": str(data), "name": name, "trials": trials} | PLAIN
         spec = tiny_spec(**given)
         Local(self.service.settings.store).launch(spec)
@@ -263,7 +246,6 @@ def send_corpus(client: Any, content: bytes, name: str = "a.txt") -> str:
 
 
 def use_scripted_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put engines that train nothing in the place of real ones."""
 
     def open_engine(name: str, **more: Any) -> ScriptedEngine:
         return ScriptedEngine(LOSSES)

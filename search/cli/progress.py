@@ -235,9 +235,6 @@ class NotebookTable(Observer):
         if state.now - self._painted >= UPDATE_S:
             self._paint(state)
 
-    def trial_ended(self, progress: Trial, state: SweepState) -> None:
-        """The next update shows it among the others."""
-
     def said(self, text: str) -> None:
         self._lines.append(without_secrets(text))
 

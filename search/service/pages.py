@@ -130,13 +130,9 @@ async def show(
     site: Site,
     key: Key,
     ask: Callable[[], Mapping[str, Any]],
-    *,
-    is_owned: bool = False,
 ) -> Response:
-    """A page, made once for all of a role within a moment, or for each owner if it `is_owned`."""
+    """A page, made once for a user within a moment."""
     user: User = request.state.user
-    if not is_owned or user.role is not Role.RUN:
-        user = User("", user.role)
     html = await site.answers.get(
         ("page", template, user, *key), lambda: rendered(template, site, user, **ask())
     )
@@ -223,7 +219,7 @@ async def sweep_page(
         }
 
     key = (sweep, sort, down, mlflow)
-    return await show("one_sweep.html", request, site, key, ask, is_owned=True)
+    return await show("one_sweep.html", request, site, key, ask)
 
 
 #: what is drawn of a sweep

@@ -77,7 +77,6 @@ def place(workplace: Callable[[str], Path], data: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def address(place: Place) -> Iterator[str]:
-    """Where the service answers."""
     with place.served() as address:
         yield address
 
@@ -104,7 +103,6 @@ def exported(folder: str, format: str, version: Version | None = None) -> Export
 
 
 def files_of(folder: str) -> dict[str, bytes]:
-    """The files of a folder, by their paths in it."""
     found = Path(folder)
     files = (path for path in found.rglob("*") if path.is_file())
     return {path.relative_to(found).as_posix(): path.read_bytes() for path in files}
@@ -323,7 +321,6 @@ class Held(ImmediateService):
     held = ""
 
     def status(self, name: str) -> SweepStatusReport:
-        """The state of a sweep."""
         found = super().status(name)
         return dataclasses.replace(found, state=self.held, why=None) if self.held else found
 
@@ -372,26 +369,6 @@ def read_until(stream: IO[str] | None, sign: str) -> list[str]:
     return lines
 
 
-def let_end(held_place: Place) -> None:
-    """Say from now on that sweeps have ended."""
-    assert isinstance(held_place.service, Held)
-    held_place.service.held = ""
-
-
-def test_the_state_is_followed_to_its_end(
-    held_place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with (
-        held_place.served() as address,
-        client("status", "s", "--follow", server=address) as process,
-    ):
-        read_until(process.stdout, "sweep s: running; 3 complete")
-        let_end(held_place)
-        output, errors = process.communicate(timeout=120)
-    assert cli.main(["status", "s"]) == 0
-    assert (output, errors, process.returncode) == (capsys.readouterr().out, "", 0)
-
-
 @pytest.mark.full
 def test_ctrl_c_leaves_the_sweep_to_the_service(held_place: Place, data: Path) -> None:
     command = ("launch", "--data", str(data), "--name", "left", *SMALL)
@@ -408,7 +385,8 @@ def broken(proxy: Proxy, process: subprocess.Popen[str], held_place: Place) -> l
     """Break the connection of a process, and let sweeps end meanwhile; what it has said."""
     proxy.go_away()
     said = read_until(process.stderr, "asking again")
-    let_end(held_place)
+    assert isinstance(held_place.service, Held)
+    held_place.service.held = ""
     proxy.come_back()
     return said
 
@@ -430,8 +408,7 @@ def test_a_launch_goes_on_where_its_connection_has_broken(held_place: Place, dat
     assert "no answer from" in said[-1] and "Traceback" not in errors
 
 
-@pytest.mark.full
-def test_the_state_is_followed_through_a_break(
+def test_the_state_is_followed_to_its_end_through_a_break(
     held_place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
@@ -439,7 +416,7 @@ def test_the_state_is_followed_through_a_break(
         proxy_of(address) as proxy,
         client("status", "s", "--follow", server=proxy.address) as process,
     ):
-        read_until(process.stdout, "sweep s: running")
+        read_until(process.stdout, "sweep s: running; 3 complete")
         broken(proxy, process, held_place)
         output, _ = process.communicate(timeout=120)
     assert cli.main(["status", "s"]) == 0

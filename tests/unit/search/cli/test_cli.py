@@ -294,19 +294,8 @@ def test_the_program_is_named_as_it_can_be_typed(
         assert models.program_here() == typed
 
 
-@pytest.fixture
-def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that is activated."""
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-
-
-def test_a_password_is_not_printed(own_path: None) -> None:
-    command = models.serve_command(OTHER, settings("http://u:secret@host:5000", "as given"))
-    assert "secret" not in command and "host:5000" in command
-
-
 def test_a_model_is_served_by_a_command_that_a_shell_takes_as_it_stands(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     own = Path(sys.executable).parent
     monkeypatch.setattr(shutil, "which", lambda program: str(own / program))
@@ -315,14 +304,11 @@ def test_a_model_is_served_by_a_command_that_a_shell_takes_as_it_stands(
         "MLFLOW_TRACKING_URI=sqlite:////home/a b/mlflow.db", "mlflow", "models", "serve", "-m",
         "models:/my model@champion", "--env-manager", "local", "--port", "5001",
     ]  # fmt: skip
-
-
-def test_programs_of_an_environment_that_is_not_activated_are_put_on_the_path(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+    command = models.serve_command(OTHER, settings("http://u:secret@host:5000", "as given"))
+    assert "secret" not in command and "host:5000" in command
+    monkeypatch.setattr(shutil, "which", lambda program: None)  # no activated environment
     command = models.serve_command(BEST, settings("sqlite:////mlflow.db"))
-    assert command.startswith(f"PATH={Path(sys.executable).parent}:$PATH MLFLOW_TRACKING_URI=")
+    assert command.startswith(f"PATH={own}:$PATH MLFLOW_TRACKING_URI=")
 
 
 @pytest.mark.parametrize(("content", "asked"), [(TEXT, {"text": "'до"}), (IDS, {"ids": [2, 3]})])

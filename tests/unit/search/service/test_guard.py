@@ -242,14 +242,19 @@ def test_a_change_that_cannot_be_noted_is_not_made(asking: Place) -> None:
         assert client.get(f"{API}/sweeps").json()["sweeps"] == []
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(workplace: Callable[[str], Path]) -> None:
-    place = Place.in_folder(workplace("silent"), limits=Limits(silence_s=0.2))
+@contextlib.contextmanager
+def connected(place: Place) -> Iterator[socket.socket]:
     with place.served() as url:
         at = urlsplit(url)
         with socket.create_connection((at.hostname, at.port), timeout=30) as one:
-            head = f"POST {API}/sweeps HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
-            one.sendall(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
-            assert one.recv(12) == b"HTTP/1.1 408"
+            yield one
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(workplace: Callable[[str], Path]) -> None:
+    with connected(Place.in_folder(workplace("silent"), limits=Limits(silence_s=0.2))) as one:
+        head = f"POST {API}/sweeps HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+        one.sendall(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
+        assert one.recv(12) == b"HTTP/1.1 408"
 
 
 def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
@@ -283,32 +288,17 @@ def test_what_is_unexpected_is_told_to_the_log_alone(
 
 def test_a_body_without_a_login_has_so_long_in_all(workplace: Callable[[str], Path]) -> None:
     place = Place.in_folder(workplace("slow"), limits=Limits(silence_s=0.5), asks_login=True)
-    with place.served() as url:
-        at = urlsplit(url)
-        with socket.create_connection((at.hostname, at.port), timeout=30) as one:
-            head = f"POST {API}/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n"
-            one.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
-            one.settimeout(0.1)
-            answer = b""
-            for _ in range(89):
-                one.send(b"{")
-                with contextlib.suppress(TimeoutError):
-                    answer = one.recv(12)
-                    break
-            assert answer == b"HTTP/1.1 408"
-
-
-def test_a_second_request_without_its_end_does_not_hold_a_connection(
-    workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "HEAD_S", 0.3)
-    with Place.in_folder(workplace("second")).served() as url:
-        at = urlsplit(url)
-        with socket.create_connection((at.hostname, at.port), timeout=30) as one:
-            one.sendall(f"GET {API}/health HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT".encode())
-            with contextlib.suppress(ConnectionError):
-                while one.recv(65_536):
-                    pass
+    with connected(place) as one:
+        head = f"POST {API}/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n"
+        one.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+        one.settimeout(0.1)
+        answer = b""
+        for _ in range(89):
+            one.send(b"{")
+            with contextlib.suppress(TimeoutError):
+                answer = one.recv(12)
+                break
+        assert answer == b"HTTP/1.1 408"
 
 
 def test_an_answer_that_nobody_takes_does_not_hold_a_connection(
@@ -334,17 +324,23 @@ def test_an_answer_that_nobody_takes_does_not_hold_a_connection(
     assert [looked(90) for _ in range(module.MOST_UNREAD + 1)][-2:] == [False, True]
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nA: " + b"a" * 200_000])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nA: " + b"a" * 200_000,
+        f"GET {API}/health HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT".encode(),
+    ],
+)
 def test_what_is_no_whole_request_does_not_hold_a_connection(
     workplace: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(module, "HEAD_S", 0.3)
-    with Place.in_folder(workplace("held")).served() as url:
-        at = urlsplit(url)
-        with (
-            socket.create_connection((at.hostname, at.port), timeout=30) as one,
-            contextlib.suppress(ConnectionError),
-        ):
-            one.sendall(sent)
-            while one.recv(65_536):
-                one.send(b"a")
+    with (
+        connected(Place.in_folder(workplace("held"))) as one,
+        contextlib.suppress(ConnectionError),
+    ):
+        one.sendall(sent)
+        while one.recv(65_536):
+            one.send(b"a")
