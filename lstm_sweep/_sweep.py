@@ -356,8 +356,8 @@ def observer_of(progress: bool | None) -> Observer:
     notebook = getattr(shell, "kernel", None) is not None
     if not (notebook if progress is None else progress):
         return SILENT
+    from lstm_sweep.search.cli import open_console
     from lstm_sweep.search.cli.progress import Lines, NotebookTable
-    from lstm_sweep.search.cli.terminal import open_console
 
     return NotebookTable() if notebook else Lines(open_console(stderr=True))
 

@@ -35,8 +35,7 @@ from lstm_sweep.search.actions.inference import GenerationRequest
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.remote import Actions
 from lstm_sweep.search.actions.rerun import Rerun, field_changes
-from lstm_sweep.search.cli.progress import Lines
-from lstm_sweep.search.cli.terminal import (
+from lstm_sweep.search.cli import (
     DIFFERENT,
     DONE,
     Answer,
@@ -45,6 +44,7 @@ from lstm_sweep.search.cli.terminal import (
     printable,
     say,
 )
+from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.process.files import STDIN, kept_input
 from lstm_sweep.search.process.signals import Shield, stop_within_s
 from lstm_sweep.search.store.registry import Version, column_of, example_session

@@ -19,7 +19,7 @@ from rich.text import Text
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import plain
 from lstm_sweep.models.rounds import epochs_text
-from lstm_sweep.search.cli.terminal import plain_json
+from lstm_sweep.search.cli import plain_json
 from lstm_sweep.search.driver.state import SILENT, Observer, SweepState
 from lstm_sweep.search.process.secrets import without_secrets
 from lstm_sweep.search.values.documents import duration, loss_text, time_left_text, trained_text

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from lstm_sweep.models.data.source import open_only_below
 from lstm_sweep.models.errors import InputError, plain, shown
-from lstm_sweep.search.cli.terminal import DONE, Answer
+from lstm_sweep.search.cli import DONE, Answer
 from lstm_sweep.search.process.signals import Shield, handled, service_stop_s
 from lstm_sweep.search.service import guard
 from lstm_sweep.search.service.app import create_app

@@ -32,9 +32,7 @@ from lstm_sweep.search.actions.sweeps import (
     TrialComparison,
     TrialDetails,
 )
-from lstm_sweep.search.cli.models import model_name, program_here
-from lstm_sweep.search.cli.progress import LiveTable, observer_of, trials_table
-from lstm_sweep.search.cli.terminal import (
+from lstm_sweep.search.cli import (
     DONE,
     FAILED,
     Answer,
@@ -43,6 +41,8 @@ from lstm_sweep.search.cli.terminal import (
     say,
     say_left_out,
 )
+from lstm_sweep.search.cli.models import model_name, program_here
+from lstm_sweep.search.cli.progress import LiveTable, observer_of, trials_table
 from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.process.files import STDIN, kept_input
 from lstm_sweep.search.process.secrets import without_secrets

@@ -39,18 +39,6 @@ def two_cores() -> None:
 
 
 @contextmanager
-def on_cores(*places: int) -> Iterator[set[int]]:
-    """Let programs that are started have some of the cores, by their place; yield which."""
-    every = os.sched_getaffinity(0)
-    chosen = {sorted(every)[place] for place in places}
-    os.sched_setaffinity(0, chosen)
-    try:
-        yield chosen
-    finally:
-        os.sched_setaffinity(0, every)
-
-
-@contextmanager
 def all_gone(marks: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Yield a list for programs; at the end they and all processes with these marks are gone."""
     running = list[subprocess.Popen[bytes]]()
@@ -64,18 +52,13 @@ def all_gone(marks: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
             process.wait(20)
 
 
-def launched(
-    folder: Path, slots: Path, mark: str, trials: int = 3, epochs: int = 20
-) -> subprocess.Popen[bytes]:
+def launched(folder: Path, slots: Path, mark: str) -> subprocess.Popen[bytes]:
     """A sweep of trials that take a while; what it says goes to `log` in its folder."""
-    options = ["--trials", str(trials), "--epochs", str(epochs), "--algo", "random"]
-    options += ["--ladder", "off", "--name", "s", "--prior", "off", "--json"]
+    options = ["--trials", "3", "--epochs", "20", "--algo", "random", "--ladder", "off"]
+    options += ["--name", "s", "--prior", "off", "--json", "--progress", "lines"]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [
-                *(str(PROGRAM), "launch", "--data", str(folder / "words.txt"), *TINY, *options),
-                *("--progress", "lines"),
-            ],
+            [str(PROGRAM), "launch", "--data", str(folder / "words.txt"), *TINY, *options],
             cwd=folder,
             env=os.environ | {MARK: mark, "LSTM_SWEEP_SLOTS": str(slots)},
             stdin=subprocess.DEVNULL,
@@ -129,11 +112,16 @@ def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
     until = time.monotonic() + WITHIN_S
     (tmp_path / "slots").mkdir()
     with all_gone(marks) as running:
-        with on_cores(0, 1) as cores:
-            every = SlotSharing([Slot(0, core=core) for core in cores], tmp_path / "slots")
-            assert all(every.take()[0] for _ in cores)
+        mine = os.sched_getaffinity(0)
+        cores = set(sorted(mine)[:2])
+        every = SlotSharing([Slot(0, core=core) for core in cores], tmp_path / "slots")
+        assert all(every.take()[0] for _ in cores)
+        os.sched_setaffinity(0, cores)
+        try:
             for folder, mark in zip(folders, marks, strict=True):
                 running.append(launched(folder, tmp_path / "slots", mark))
+        finally:
+            os.sched_setaffinity(0, mine)
         while not all(waits(folder) for folder in folders):
             assert time.monotonic() < until
             time.sleep(0.3)
@@ -145,26 +133,9 @@ def test_two_launches_share_the_cores_and_change_no_bit_of_each_other(
             seen.append(([core for _, core in both], list(others.values())))
             time.sleep(0.3)
     assert [one.returncode for one in running] == [0, 0]
-    for mine, theirs in seen:
-        assert len({*mine, *theirs}) == len(mine) + len(theirs), "no core has two workers"
-        assert cores.issuperset([*mine, *theirs])
+    for own, theirs in seen:
+        assert len({*own, *theirs}) == len(own) + len(theirs), "no core has two workers"
+        assert cores.issuperset([*own, *theirs])
     first, second = map(rounds_of, folders)
     assert len(first) == 3
     assert first == second, "whichever has waited, both searches are the same"
-
-
-def test_two_launches_with_a_core_each_do_not_wait_for_each_other(
-    workplace: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folders = [workplace("one"), workplace("other")]
-    marks = [uuid.uuid4().hex for _ in folders]
-    with all_gone(marks) as running:
-        for place, (folder, mark) in enumerate(zip(folders, marks, strict=True)):
-            write_text(folder / "words.txt")
-            with on_cores(place):
-                running.append(launched(folder, tmp_path / "slots", mark, 1, 10))
-        codes = [process.wait(WITHIN_S) for process in running]
-    logs = [(folder / "log").read_text(encoding="utf-8") for folder in folders]
-    assert codes == [0, 0]
-    for log in logs:
-        assert " on 1 slot" in log and "waiting for a slot" not in log, log

@@ -27,10 +27,9 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.quality import VERDICT, Quality
 from lstm_sweep.search.actions.detection import Expected, Finding, Verdicts
 from lstm_sweep.search.actions.export import Exported
-from lstm_sweep.search.cli import main, models, serve
+from lstm_sweep.search.cli import csv_text, main, models, serve
 from lstm_sweep.search.cli.models import finding_line, quality_lines
 from lstm_sweep.search.cli.parsers import age, build_parser, size
-from lstm_sweep.search.cli.terminal import csv_text
 from lstm_sweep.search.process import signals
 from lstm_sweep.search.service import supervisor
 from lstm_sweep.search.service.settings import HttpSettings, Role, service_folder
@@ -80,7 +79,7 @@ def test_a_full_disk_is_one_line_and_no_bad_input(
 
 
 PRINTS = r"""
-from lstm_sweep.search.cli.terminal import printable
+from lstm_sweep.search.cli import printable
 print(printable("a\x1b[2Jb\n\tc"), end="")
 """
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.sweeps import SweepResult
+from lstm_sweep.search.cli import open_console
 from lstm_sweep.search.cli.progress import (
     COMMON,
     PROGRESS_S,
@@ -25,7 +26,6 @@ from lstm_sweep.search.cli.progress import (
     trials_table,
 )
 from lstm_sweep.search.cli.progress import running as slots_table
-from lstm_sweep.search.cli.terminal import open_console
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.reader import TrialRecord
