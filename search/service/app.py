@@ -28,7 +28,7 @@ from lstm_sweep.search.service.answers import MEDIA, ProblemError
 from lstm_sweep.search.service.auth import COOKIE, check_owner
 from lstm_sweep.search.service.guard import OPEN, Guard
 from lstm_sweep.search.service.routes import sweeps, trials
-from lstm_sweep.search.service.schemas import CorpusAnnouncement, ProblemDocument, TokenSubmission
+from lstm_sweep.search.service.schemas import CorpusAnnouncement, ProblemDocument
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import API, HttpSettings
 from lstm_sweep.search.service.site import TEXT, Endpoints, Site, TheSite, TheUser
@@ -163,18 +163,6 @@ async def metrics(site: TheSite) -> Response:
     """Requests, sweeps by state, slots and listeners."""
     text = await site.answers.read(lambda: site.metrics.text(_figures(site)))
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-@endpoint(f"POST {API}/session", "Log a browser in", status=204)
-async def begin_session(body: TokenSubmission, request: Request, site: TheSite) -> Response:
-    """Begin a session: its cookie, in place of the token, is for pages of this service alone."""
-    return site.login.enter(Response(status_code=204), request, body.token)
-
-
-@endpoint(f"DELETE {API}/session", "Log a browser out", status=204)
-async def end_session(request: Request, site: TheSite) -> Response:
-    """End the session of a browser."""
-    return site.login.leave(Response(status_code=204), request)
 
 
 @endpoint(f"GET {API}/user", "Who am I?", schemas.USER)

@@ -35,13 +35,7 @@ from lstm_sweep.search.service.site import Site
 READING = ("GET", "HEAD", "OPTIONS")
 REFUSED = (401, 403, 429)
 #: what is answered without a login, beside what is below /static/
-OPEN = frozenset(
-    {
-        *(f"{API}/{name}" for name in ("health", "ready", "openapi.json", "session")),
-        LOGIN,
-        "/logout",
-    }
-)
+OPEN = {f"{API}/health", f"{API}/ready", f"{API}/openapi.json", LOGIN, "/logout"}
 #: beginnings of paths whose bodies are corpora, and bytes that these have beside their files
 UPLOADS, TAR_BYTES = (f"{API}/corpora/", "/launch"), 256 << 20
 #: of each answer: nothing is loaded from elsewhere, framed, guessed or kept by proxies

@@ -28,7 +28,7 @@ from lstm_sweep.search.actions.sweeps import (
     TrialDetails,
 )
 from lstm_sweep.search.service.answers import URN
-from lstm_sweep.search.service.auth import LONGEST_TOKEN, User
+from lstm_sweep.search.service.auth import User
 from lstm_sweep.search.service.jobs import Rerun
 from lstm_sweep.search.service.queue import PRIORITIES, QueuedSweep
 from lstm_sweep.search.service.uploads import CORPUS_ID, LONGEST_CORPUS, UploadedCorpus
@@ -260,14 +260,6 @@ class PruneSubmission(BaseModel):
         default=False, description="keep each sweep's run, baselines and best trial"
     )
     dry_run: bool = Field(default=False, description="only say what would be deleted")
-
-
-class TokenSubmission(BaseModel):
-    """A token that a browser is to send from now on."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    token: str = Field(min_length=1, max_length=LONGEST_TOKEN)
 
 
 #: of an answer that has some of the rows

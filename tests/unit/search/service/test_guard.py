@@ -53,6 +53,10 @@ def client(place: Place) -> Iterator[TestClient]:
         yield client
 
 
+def log_in(client: TestClient, token: str) -> Any:
+    return client.post("/login", data={"token": token}, follow_redirects=False)
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
@@ -160,14 +164,14 @@ def test_a_browser_logs_in_by_a_cookie_that_scripts_and_other_sites_cannot_use(
 ) -> None:
     token = TokenFile(asking.settings.folder).add("ann", "run")
     with asking.client() as client:
-        answer = client.post(f"{API}/session", json={"token": token})
+        answer = log_in(client, token)
         cookie = answer.headers["set-cookie"].lower()
-        assert answer.status_code == 204 and "httponly" in cookie and "samesite=strict" in cookie
+        assert answer.status_code == 303 and "httponly" in cookie and "samesite=strict" in cookie
         assert client.get(f"{API}/sweeps").status_code == 200
         assert client.post(CHANGE).status_code == 403  # neither a browser's nor by a token
         own = {"Origin": "http://localhost"}
         assert client.post(CHANGE, headers=own).status_code == 404
-        client.delete(f"{API}/session", headers=own)
+        client.post("/logout", headers=own)
         assert client.get(f"{API}/sweeps").status_code == 401
 
 
@@ -185,8 +189,7 @@ def test_who_asks_is_what_the_proxy_says(workplace: Callable[[str], Path]) -> No
         assert client.get(f"{API}/user").json() == {"name": "ann", "role": "read"}
         assert client.post(CHANGE).status_code == 403
         assert client.post(CHANGE, headers=bearer(token)).status_code == 404
-        begun = client.post(f"{API}/session", json={"token": token})
-        assert "secure" in begun.headers["set-cookie"].lower()
+        assert "secure" in log_in(client, token).headers["set-cookie"].lower()
     assert {line["from"] for line in lines(place)} == {"192.0.2.7"}
 
 
@@ -204,13 +207,13 @@ def test_changes_logins_and_refusals_are_noted_and_secrets_are_not(
         client.get(f"{API}/sweeps", headers=bearer(token))
         assert not lines(asking) + lines(asking, "refusals.jsonl")
         client.post(CHANGE)  # by nobody
-        client.post(f"{API}/session", json={"token": "lstm-sweep-guessed"})
+        log_in(client, "lstm-sweep-guessed")
         client.post(CHANGE, headers=bearer(token))
-        client.post(f"{API}/session", json={"token": token})
+        log_in(client, token)
     begun, change, session = lines(asking)
     assert (change["who"], change["what"], change["status"]) == ("ann", f"POST {CHANGE}", 404)
     assert begun == change | {"status": None, "when": begun["when"]}
-    assert (session["who"], session["what"]) == ("ann", f"POST {API}/session")
+    assert (session["who"], session["what"]) == ("ann", "POST /login")
     refused = [(line["who"], line["status"]) for line in lines(asking, "refusals.jsonl")]
     assert refused == [(None, 401)] * 2
     for file in asking.settings.folder.glob("*.jsonl"):
@@ -263,10 +266,10 @@ def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
             yield b" " * 1000
 
     limits = Limits()
-    for path, most in ("sweeps", limits.request_bytes), ("session", limits.anonymous_bytes):
+    for path, most in (f"{API}/sweeps", limits.request_bytes), ("/login", limits.anonymous_bytes):
         for content in (b" " * (most + 1), parts(most + 1)):
             headers = {"Content-Type": "application/json"}
-            answer = client.post(f"{API}/{path}", content=content, headers=headers)
+            answer = client.post(path, content=content, headers=headers)
             assert (answer.status_code, answer.json()["status"]) == (413, 413)
 
 
@@ -289,7 +292,7 @@ def test_what_is_unexpected_is_told_to_the_log_alone(
 def test_a_body_without_a_login_has_so_long_in_all(workplace: Callable[[str], Path]) -> None:
     place = Place.in_folder(workplace("slow"), limits=Limits(silence_s=0.5), asks_login=True)
     with connected(place) as one:
-        head = f"POST {API}/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n"
+        head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n"
         one.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
         one.settimeout(0.1)
         answer = b""
