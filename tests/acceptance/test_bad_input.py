@@ -344,7 +344,7 @@ TEMPLATES: list[tuple[bytes, list[str]]] = [
     (MODEL + b"def data(path):\n    return path\n", [":3", "data takes arguments", "none"]),
     (MODEL + b"def data():\n    x = 1\n", [":3", "data returns nothing"]),
     (DATA + b"def create_model(a, b, c):\n    return a + {{choice([1, 2])}}\n",
-     [":3", "takes a, b, c, but data returns x, y", "as many, or the same names"]),
+     [":3", "takes a, b, c, but data returns x, y", "the same names, or as many"]),
     (model(b" + ".join([b"{{uniform(0, 1)}}"] * 400)), [":1", "400 hyperparameters", "fewer"]),
     (model(b"{{unifrom(0, 1)}}"), [":4", "'unifrom'", "did you mean 'uniform'?"]),
     (model(b"{{x, y}}"), [":4", "found", "expected a distribution"]),
