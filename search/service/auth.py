@@ -45,8 +45,8 @@ RANDOM_BYTES = 32
 #: characters of the longest token that is looked at
 LONGEST_TOKEN = 200
 COOKIE = "lstm-sweep-session"
-#: seconds after its last request for which a session is kept
-SESSION_S = 12 * 3600.0
+#: seconds after its last request for which a session is kept, and sessions of one token
+SESSION_S, MOST_SESSIONS = 12 * 3600.0, 20
 EXPECTED = "expected the header `Authorization: Bearer TOKEN`, or to log in at /login"
 #: headers that a proxy adds: who asks is elsewhere, though the proxy is here
 FORWARDED = ("x-forwarded-for", "forwarded")
@@ -207,6 +207,9 @@ class Login:
         """The text for a cookie, and whose it is."""
         user, now, digest = self._user_with(token), self._clock(), _digest_of(token)
         self._sessions = {key: kept for key, kept in self._sessions.items() if now < kept[0]}
+        own = [key for key, (_, of) in self._sessions.items() if of == digest]
+        for key in own[: max(0, len(own) - MOST_SESSIONS + 1)]:
+            del self._sessions[key]
         session = secrets.token_urlsafe(RANDOM_BYTES)
         self._sessions[_digest_of(session)] = (now + SESSION_S, digest)
         return session, user

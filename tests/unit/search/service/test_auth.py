@@ -16,6 +16,7 @@ from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.auth import (
     COOKIE,
+    MOST_SESSIONS,
     PREFIX,
     SESSION_S,
     Login,
@@ -203,6 +204,17 @@ def test_a_session_is_the_tokens_until_it_is_ended_revoked_or_unused(tmp_path: P
     assert user_of(login, cookie(again)) == 401
     tokens.add("ann", "run")  # another token of the same name is another login
     assert user_of(login, cookie(again)) == 401
+
+
+def test_a_token_has_so_many_sessions_and_ends_none_of_others(tmp_path: Path) -> None:
+    login = Login(HttpSettings(folder=tmp_path, asks_login=True))
+    tokens = TokenFile(tmp_path)
+    ann, bob = tokens.add("ann", "run"), tokens.add("bob", "read")
+    others, _ = login.begin_session(bob)
+    own = [login.begin_session(ann)[0] for _ in range(MOST_SESSIONS + 2)]
+    known = [user_of(login, cookie(session)) != 401 for session in own]
+    assert known == [False] * 2 + [True] * MOST_SESSIONS
+    assert user_of(login, cookie(others)) == User("bob", Role.READ)
 
 
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
