@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,12 +205,26 @@ class Scores:
         """All of it as plain values; an estimate is a list of its value and its bounds."""
         return _plain(self)
 
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> Self:
+        """As `to_dict` has written it; `ValueError` if it is none."""
+        return _read(cls, written)
 
-def _plain(value: Scores | Evidence) -> dict[str, Any]:
+
+Written = TypeVar("Written")
+
+
+def _plain(value: object) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     written: dict[str, Any] = TypeAdapter(type(value)).dump_python(value, mode="json")
     return written
+
+
+def _read(kind: type[Written], written: Mapping[str, Any]) -> Written:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_json(json.dumps(written, allow_nan=False))
 
 
 #: beginning of the name of the F1 of one class
@@ -474,6 +488,4 @@ class Evidence:
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Self:
         """As `to_dict` has written it; `ValueError` if it is none."""
-        from pydantic import TypeAdapter
-
-        return TypeAdapter(cls).validate_json(json.dumps(written, allow_nan=False))
+        return _read(cls, written)

@@ -273,6 +273,14 @@ def misplaced(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
         if isinstance(node, ast.Set) and is_placeholder(node):
             if any(is_placeholder(one) for one in ast.walk(content_of(node))):
                 yield node, "a {{...}} within a {{...}}, expected each on its own"
+        elif isinstance(node, ast.keyword) and node.arg is None and is_placeholder(node.value):
+            yield node.value, "**{{...}} names no argument, expected such as units={{...}}"
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if key is None and is_placeholder(value):
+                    yield value, "**{{...}} names no key, expected such as 'units': {{...}}"
+        elif isinstance(node, ast.Starred) and is_placeholder(node.value):
+            yield node.value, "*{{...}} names no argument, expected one {{...}} for each"
         elif isinstance(node, ast.Call) and magic(node).endswith("cell_magic"):
             yield node, "a command of a notebook's cell, expected the lines of the cell themselves"
 
