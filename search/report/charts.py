@@ -448,7 +448,7 @@ CELL, NUMBERED, READABLE = 56.0, 19.0, 9.0
 def matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
     """What each class, a row, was taken for, a column; the darker, the larger its share."""
     longest = max(map(len, names)) * CHARACTER
-    left, top = min(longest, WIDTH / 4) + 10, min(longest, WIDTH / 6) + 10
+    left, top = min(longest, WIDTH / 4) + 16, min(longest, WIDTH / 6) + 10
     side = min(CELL, (WIDTH - left - 2) / len(names))
     height = min(side, 30.0) if side >= NUMBERED else side
     parts = list[Markup]()
