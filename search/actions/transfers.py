@@ -101,7 +101,7 @@ def send_data(connection: Connection, data: str) -> str:
         path.name.encode()
         files = [
             _File.of(file, file.relative_to(path).as_posix() if is_folder else path.name)
-            for file in all_files(path)
+            for file in all_files(path, empty=is_folder)  # what is read says whether one may be
         ]
     except UnicodeEncodeError:
         raise InputError(f"{path!r}: its name is no text, expected one in UTF-8") from None

@@ -179,8 +179,13 @@ def test_a_service_tells_classes_by_a_bundle_that_it_makes(
     assert printed[:4] == printed[4:]
     assert json.loads(printed[1])["decision"]["macro_f1"]["macro_f1"] > 0
     Path("new.txt").write_text("abc", encoding="utf-8")
+    Path("texts").mkdir()
+    Path("texts", "a.txt").write_text("abc", encoding="utf-8")
+    Path("texts", "b.txt").write_text("", encoding="utf-8")
     Path("labels.csv").write_text("session,label\nnew.txt,good\n", encoding="utf-8")
     for bundle in ("here", "s"):
+        assert cli.main(["classify", bundle, "--data", "texts", "--server", address]) == 2
+        assert "b.txt: found an empty text" in capsys.readouterr().err
         command = ["classify", bundle, "--data", "new.txt", "--labels", "labels.csv", "--json"]
         assert cli.main([*command, "--server", address]) == 0
         printed.append(capsys.readouterr().out)
