@@ -240,6 +240,22 @@ def view_tag() -> dict[str, str]:
     return {Tag.VIEW_STATE + KEY: json.dumps(state, separators=(",", ":"))}
 
 
+def page_of(experiment_id: str, *, curves: bool = False) -> str:
+    """Address of the list of runs in this view, below that of the server; `curves` opens charts."""
+    mode = "&compareRunsMode=CHART" if curves else ""
+    path = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return f"{path}&viewStateShareKey={KEY}{mode}"
+
+
+def description(experiment_id: str) -> str:
+    """What an experiment is, in Markdown; its list shows the beginning as plain text."""
+    return (
+        f"Sweeps of lstm-sweep: [runs, lowest loss first]({page_of(experiment_id)}), "
+        f"[learning curves]({page_of(experiment_id, curves=True)}). A sweep is a run, and its "
+        f"trials are the children of that."
+    )
+
+
 class Experiment:
     """An experiment by its name, which is created before the first run is written.
 
@@ -268,7 +284,10 @@ class Experiment:
         return found
 
     def make(self) -> None:
-        """Create the experiment unless it exists, and let MLflow's pages show it as a search."""
+        """Create the experiment unless it exists, and let MLflow's pages show it as a search.
+
+        A description that users have changed or taken away stays as it is.
+        """
         settings = self._settings
         if self.id is None:
             place, is_file = settings.artifacts, settings.is_server or settings.database_file
@@ -287,9 +306,11 @@ class Experiment:
                     raise  # else another process has created it, or the answer was lost
         if self.id is None or view_tag().items() <= self._found.tags.items():
             return
+        tags = {Tag.NOTE: description(self.id)} | self._found.tags | view_tag()
         with contextlib.suppress(Exception):  # a user may have no right to change the experiment
-            for key, view in view_tag().items():
-                self._client.set_experiment_tag(self.id, key, view)
+            for key in (Tag.NOTE, *view_tag()):
+                if tags[key] != self._found.tags.get(key):
+                    self._client.set_experiment_tag(self.id, key, tags[key])
             self._found = self._find()
 
     @property

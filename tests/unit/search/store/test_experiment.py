@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +22,8 @@ from lstm_sweep.search.store.experiment import (
     KEY,
     Experiment,
     check_place,
+    description,
+    page_of,
     view_tag,
     why_not_read,
 )
@@ -175,8 +176,9 @@ def test_the_list_of_runs_of_a_new_store_opens_sorted_by_loss(
     view = json.loads(view_tag()[Tag.VIEW_STATE + KEY])
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`best_val_loss`", True)
     assert store.experiment.id
+    assert store.page() == f"/{page_of(store.experiment.id)}"
     tags = store.client.get_experiment(store.experiment.id).tags
-    assert tags.items() >= view_tag().items()
+    assert tags.items() >= (view_tag() | {Tag.NOTE: description(store.experiment.id)}).items()
     assert tags[Tag.EXPERIMENT_KIND] == "custom_model_development"
 
 
@@ -316,10 +318,8 @@ def test_the_server_has_no_password_that_a_run_could_lead_elsewhere(
     secrets = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH")
     for name in (*secrets, "PGPASSWORD", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "of the user")
-    settings = replace(load(tmp_path, {}), server_processes=3)
-    server = MlflowServer(settings, choose_bind_address("127.0.0.1", None))
+    server = MlflowServer(load(tmp_path, {}), choose_bind_address("127.0.0.1", None))
     given = server._environment
-    assert "-w 3" in " ".join(server._command)
     assert not set(secrets) & set(given)
     assert given["PGPASSWORD"] == given["AWS_SECRET_ACCESS_KEY"] == "of the user"
     assert not any("mlflow.db" in word for word in server._command)  # others can list these
