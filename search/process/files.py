@@ -151,11 +151,16 @@ def become(made: Path, to: Path) -> None:
             return
         if any(to.iterdir()):
             raise InputError(f"{where}: found something there, expected a new or an empty folder")
+        moved = list[Path]()
         try:
             for part in [*made.iterdir()]:
-                shutil.move(part, to)
+                if (target := to / part.name).exists():  # another program writes there, too
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                moved.append(target)
+                shutil.move(part, target)
         except OSError:
-            empty(to, set())
+            for one in moved:
+                _delete(one)
             raise
     except OSError as error:
         raise InputError(f"{where}: {why_not(error)}, expected a folder to write to") from None

@@ -92,6 +92,27 @@ def test_an_empty_folder_stays_empty_if_not_all_can_be_moved(
     assert list(to.iterdir()) == []
 
 
+def test_what_another_program_writes_to_the_folder_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, to = tmp_path / "made", tmp_path / "to"
+    to.mkdir()
+    for name in ("a", "b"):
+        (made / name).mkdir(parents=True)
+    move = shutil.move
+
+    def slow(part: Path, place: Path) -> None:
+        move(part, place)
+        for name in {"a", "b", "c"} - {part.name}:
+            (to / name).mkdir()
+            (to / name / "theirs").touch()
+
+    monkeypatch.setattr(shutil, "move", slow)
+    with pytest.raises(InputError, match="File exists, expected a folder to write to"):
+        become(made, to)
+    assert len(list(to.glob("*/theirs"))) == len(list(to.iterdir())) == 2
+
+
 def test_a_report_replaces_a_report_alone(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     for html in (REPORT_MARK, f"{REPORT_MARK} again"):
