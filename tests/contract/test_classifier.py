@@ -215,7 +215,7 @@ first, second = Path("classes.keras"), Path("symbols.keras")
 print([loss for _, loss, *_ in classes.results(classes.training_of(classes.CONFIG, first, None))])
 symbols.GRAPHS["folder"] = Path("graphs")
 config = symbols.CONFIG.evolve(layer_size=8, dropout=0.1, epochs=2)
-found = symbols.epochs(symbols.trained(config, load(Source(data=sys.argv[1])), second))
+found = symbols.rounds(symbols.training_of(config, load(Source(data=sys.argv[1])), second))
 print([one["val_loss"] for one in found])
 import keras
 assert keras.backend.backend() == "jax"

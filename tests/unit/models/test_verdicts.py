@@ -17,7 +17,6 @@ from lstm_sweep.models.conformal import (
     Floats,
     Promise,
     discoveries,
-    highest_p,
     p_values,
 )
 from lstm_sweep.models.data.alphabet import END, START, UNKNOWN, Alphabet
@@ -85,25 +84,27 @@ def test_the_share_of_false_alarms_is_within_the_interval_that_is_stated() -> No
 
 
 def test_a_promise_says_what_it_rests_on_and_is_refused_to_too_few() -> None:
-    # 97.5 % of the beta distributions with 5.01, 4.002 and 5.005 of the sessions
-    for rate, sessions, highest in (
-        (0.01, 500, 0.02038),
-        (0.002, 2_000, 0.004377),
-        (0.005, 1_000, 0.01021),
-    ):
-        assert Promise(rate, sessions).highest == pytest.approx(highest, rel=0.001)
+    # 97.5 % of the beta distribution with 5.01 of the sessions
+    assert Promise(0.01, 500).highest == pytest.approx(0.02038, rel=0.001)
     assert str(Promise(0.002, 499)) == (
         "0.2 % of normal sessions on average; at most 0.74 % with 95 %, from 499 sessions"
     )
-    with pytest.raises(InputError, match="that takes 499 normal sessions, found 498"):
-        Promise(0.002, 498)
+    assert "from 9 sessions" in Alarms(None, 0.1).promise(9)
+    for alarms, sessions, named in (
+        (Alarms(0.002), 498, "takes 499 normal sessions, found 498"),
+        (Alarms(None, 0.1), 8, "takes 9 normal sessions, found 8 of calibration"),
+        (Alarms(), 0, "normal sessions, found 0 of calibration"),
+        (Alarms(0.5), 0, "normal sessions, found 0 of calibration"),
+    ):
+        with pytest.raises(InputError, match=named):
+            alarms.promise(sessions)
 
 
-@pytest.mark.parametrize("sessions", [499, 800, 990, 1_400])
+@pytest.mark.parametrize("sessions", [499, 1_400])
 def test_names_draw_the_share_of_a_step_that_uses_the_rate_up(sessions: int) -> None:
     """On average over all ranks; what is drawn depends on the name alone."""
     alarms, ranks = Alarms(0.002), np.arange(1, sessions + 2) / (sessions + 1)
-    many = np.tile(ranks[:5], 4_000)  # no other ones raise any
+    many = np.tile(ranks[:5], 4_000)
     found = alarms.raised(many, sessions, lambda one: f"blk_{one // 5}")
     assert found.sum() / 4_000 == pytest.approx(0.002 * (sessions + 1), abs=0.03)
     again = alarms.raised(many[::-1], sessions, lambda one: f"blk_{(len(many) - 1 - one) // 5}")
@@ -113,19 +114,13 @@ def test_names_draw_the_share_of_a_step_that_uses_the_rate_up(sessions: int) -> 
 
 def test_verdicts_of_files_hang_on_their_names_and_of_one_file_on_numbers(tmp_path: Path) -> None:
     (tmp_path / "many").mkdir()
-    for number in range(40):
-        (tmp_path / "many" / f"{number}.txt").write_text("1 2\n3 4\n")
-    for name in ("one.txt", "other.txt"):
-        (tmp_path / name).write_text("1 2\n3 4\n" * 40)
-    alphabet = Alphabet((1, 2, 3, 4), ends=True)
-    many, one, other = (
-        [found.drawn_by(session) for session in range(len(found))]
-        for found in (read_sessions(str(tmp_path / name), alphabet, ends=True)
-                      for name in ("many", "one.txt", "other.txt"))
-    )  # fmt: skip
-    assert len({*many}) == 80 and one == other == [str(number) for number in range(1, 81)]
-    drawn = [highest_p(0.05, 99, name) for name in many]
-    assert 0.4 < np.mean([(one - 0.05) * 100 for one in drawn]) < 0.6
+    for name, times in (("many/a.txt", 2), ("many/b.txt", 2), ("one.txt", 3)):
+        (tmp_path / name).write_text("1 2\n3 4\n" * times)
+    names = list[list[str]]()
+    for name in ("many", "one.txt"):
+        found = read_sessions(str(tmp_path / name), Alphabet((1, 2, 3, 4), ends=True), ends=True)
+        names.append([found.drawn_by(session) for session in range(len(found))])
+    assert len({*names[0]}) == 8 and names[1] == [str(number) for number in range(1, 7)]
 
 
 def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
@@ -175,16 +170,14 @@ def test_a_calibration_is_read_as_it_was_written() -> None:
     ("changes", "named"),
     [
         ({"lengths": [10**30]}, "lengths: expected a list of whole numbers"),
-        ({"ngrams": [[-1], [], [], []]}, "ngrams: expected a list of whole numbers"),
+        ({"lengths": [2, 1]}, "lengths: expected some whole numbers in rising order"),
         ({"ngrams": [[1], [], []]}, "ngrams: expected 4 lists"),
         ({"counts": [[2, -1]]}, "counts: expected pairs"),
-        ({"counts": [[2, 10**400]]}, "counts: expected pairs"),
         ({"counts": [[3, 1, 2, 1]]}, "counts: expected pairs"),
         ({"counts": [[2, 1]] * 5_001}, "counts: expected 1 to 5,000 lists"),
         ({"scores": {name: [1e308] for name in SCORES}}, "scores: expected equally many numbers"),
         ({"scores": {"new": [1], **{name: [1] for name in SCORES}}}, "scores: expected equally"),
         ({"version": 1}, "its scores have version 1, expected 2: `export` writes it anew"),
-        ({"scores": 5}, "scores: expected equally many numbers"),
     ],
 )
 def test_a_calibration_of_a_stranger_is_refused_in_one_line(
@@ -200,8 +193,7 @@ def test_a_calibration_of_a_stranger_is_refused_in_one_line(
 def test_what_is_kept_of_many_sessions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("MOST_COUNTED", "MOST_KEPT", "MOST_NGRAMS"):
         monkeypatch.setattr(normality, limit, 20)
-    rng = np.random.default_rng(0)
-    known = Normality.of([rng.integers(2, 90, size=10) for _ in range(50)], 90)
+    known = Normality.of(np.random.default_rng(0).integers(2, 90, size=(50, 10)).tolist(), 90)
     assert 1 <= sum(map(len, known.counts)) <= 20
     assert max(map(len, known.ngrams)) == 20
 
@@ -246,15 +238,6 @@ def test_sessions_of_calibration_are_whole_and_not_of_the_training_split() -> No
     assert kept([3, 4], cut, later) == [[3, 3, END], [3, 4, 6, END], [4, END]]
     assert kept([3, 4], split([5, 5, 5]), later) == [[4, END]]
     assert kept([3, 4], split([5, 5, 5]), split([6, END])) is None
-
-
-def test_without_sessions_of_calibration_nothing_is_promised() -> None:
-    for alarms in (Alarms(), Alarms(0.5), Alarms(None, 0.5)):
-        with pytest.raises(InputError, match="normal sessions, found 0 of calibration"):
-            alarms.promise(0)
-    with pytest.raises(InputError, match="takes 9 normal sessions, found 8 of calibration"):
-        Alarms(None, 0.1).promise(8)
-    assert "from 9 sessions" in Alarms(None, 0.1).promise(9)
 
 
 def test_quality_is_what_scikit_learn_says() -> None:
