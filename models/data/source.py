@@ -45,13 +45,21 @@ FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 def open_only_below(
     folders: Iterable[Path], environment: MutableMapping[str, str] = os.environ
 ) -> None:
-    """Let this process, and those that it starts, open data below these folders alone."""
+    """Let this process, and those that it starts, open data below these folders alone.
+
+    What it keeps of data itself lies in the first of them.
+    """
     environment[VARIABLE] = os.pathsep.join(str(folder.resolve()) for folder in folders)
 
 
 def is_confined() -> bool:
     """Whether data are read for others, who may learn nothing of what is in a file by an error."""
     return VARIABLE in os.environ
+
+
+def own_folder() -> Path | None:
+    """Where a process keeps data that opens those below some folders alone; else None."""
+    return Path(os.environ[VARIABLE].partition(os.pathsep)[0]) if is_confined() else None
 
 
 def told(value: object) -> str:
@@ -432,7 +440,9 @@ def existing(data: str, field: str = "data") -> Path:
             f"{field} {shown(data)}: no such file or folder{none}{f'; {hint}' if hint else ''}"
         )
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"data {shown(data)}: found a device or pipe, expected a file or folder")
+        raise InputError(
+            f"{field} {shown(data)}: found a device or pipe, expected a file or folder"
+        )
     return path
 
 

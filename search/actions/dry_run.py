@@ -12,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 
 from lstm_sweep.models.config import Config, values_text
-from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.size import SizeRule, parameters_of
 from lstm_sweep.search.actions import references
@@ -28,10 +27,10 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.problem import Costs, EarlierBest, SearchProblem, described
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.documents import SAID, Document, about, budget_text, duration, rounded
-from lstm_sweep.search.values.spec import SweepSpec
+from lstm_sweep.search.values.spec import FILES, SweepSpec
 
 #: fields of a spec that name files
-PLACES = ("data", "template", *FILES_BESIDE)
+PLACES = ("data", "template", *FILES)
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
         first, said = ahead
         takes = dry_run(here, replace(first, name=None), most_slots).takes()
         before = [said, f"first {spec.name or 'sweep'}{references.AHEAD} takes: {takes}"]
-        spec = second_of(spec, first, learnt=False)
-    spec = with_network(here.settings, spec)
+        spec = second_of(spec, first)
+    spec = with_network(here.settings, spec, spec.name)
     kind = task_kind(spec)
     on_cluster = spec.on == "ray"
     asked = replace(spec, on="local", workers=1) if on_cluster else spec  # no cluster is asked

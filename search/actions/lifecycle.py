@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lstm_sweep.models.data.source import FILES_BESIDE, all_files
+from lstm_sweep.models.data.source import all_files
 from lstm_sweep.models.errors import InputError, one_of, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.dry_run import announcement
@@ -35,10 +35,11 @@ from lstm_sweep.search.process.signals import Interrupted, Interrupts
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 from lstm_sweep.search.store.registry import Freed
+from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.documents import SAID, Document
-from lstm_sweep.search.values.spec import CHANGEABLE, OPTIONS, SweepSpec
+from lstm_sweep.search.values.spec import CHANGEABLE, FILES, OPTIONS, SweepSpec
 from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.trial import Phase, ranked
 from lstm_sweep.spaces.dimension import ByCorpus
@@ -123,10 +124,8 @@ def launch(
         if done.goes_on:
             observer.said(f"the same launch with --name {name} goes on, and then begins {name}")
             return done
-        if done.best is None:
-            observer.said(f"{first_name} ended without a network: trials of {name} begin at random")
-        spec = second_of(replace(spec, name=name), first, learnt=done.best is not None)
-    spec = with_network(here.settings, spec)
+        spec = second_of(replace(spec, name=name), first)
+    spec = _with_network(here.settings, spec, spec.name, observer)
     kind = task_kind(spec)
     with references.engine_of(spec, ray_address) as engine:
         kind.check_devices(spec, devices(engine))
@@ -152,6 +151,17 @@ def launch(
             except NameTakenError:  # by another launch, at this very moment
                 if spec.name:
                     raise
+
+
+def _with_network(
+    settings: Settings, spec: SweepSpec, name: str | None, observer: Observer
+) -> SweepSpec:
+    found = with_network(settings, spec, name)
+    if spec.pretrained and not found.pretrained:
+        observer.said(
+            f"{spec.pretrained} ended without a network: trials of {name} begin at random"
+        )
+    return found
 
 
 def resume(
@@ -205,7 +215,7 @@ def go_on(
         return dataclasses.replace(stored_result(store, run), unchanged=unchanged)
     is_new = references.is_new(tags)
     if is_new:
-        now = with_network(store.settings, now)
+        now = _with_network(store.settings, now, name, observer)
     with references.engine_of(now, ray_address) as engine:
         kind.check_devices(now, devices(engine))
         task = kind.open(now)
@@ -322,7 +332,7 @@ def _where_it_was(was: SweepSpec, given: SweepSpec) -> SweepSpec:
         return dataclasses.replace(given, template=was.template) if is_same else given
     if was.template or given.template:
         return given
-    pairs = {name: (getattr(was, name), getattr(given, name)) for name in ("data", *FILES_BESIDE)}
+    pairs = {name: (getattr(was, name), getattr(given, name)) for name in ("data", *FILES)}
     same = {
         name: old for name, (old, new) in pairs.items() if old and new and _same_files(old, new)
     }

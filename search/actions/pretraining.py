@@ -40,28 +40,30 @@ SPACE = {
 SHARED = ("layers", "layer_size", "embedding_size")
 
 
-def with_network(settings: Settings, spec: SweepSpec) -> SweepSpec:
-    """The spec with a folder in place of the sweep or trial that its trials are to begin with."""
+def with_network(settings: Settings, spec: SweepSpec, name: str | None) -> SweepSpec:
+    """The spec with a folder in place of the sweep or trial that its trials are to begin with.
+
+    If that came ahead of the sweep `name` and has no network, they begin at random.
+    """
     given = spec.pretrained
     if given is None or Path(given).is_absolute():
         return spec
-    store = existing_store(f"pretrained '{given}'", settings)
-    record = choose(store, given)
+    came_ahead = given == f"{name}{AHEAD}"
+    try:
+        store = existing_store(f"pretrained '{given}'", settings)
+        record = choose(store, given)
+    except InputError:
+        if came_ahead:
+            return replace(spec, pretrained=None)
+        raise
     if task_kind_of_run(record.tags) is not CorpusTask:
         raise InputError(
             f"pretrained {given}: {record.id} does not predict symbols, expected a trial of a "
             f"sweep with --task symbols, or a bundle of one"
         )
+    if came_ahead:  # the words are those that it has learnt
+        spec = replace(spec, vocabulary=None)
     return replace(spec, pretrained=str(kept_network(store, record)))
-
-
-def refuse_unlabelled(where: str, given: object) -> None:
-    """A service runs no sweep ahead of another."""
-    if given not in (None, OFF):
-        raise InputError(
-            f"{where}unlabelled is given to a service: expected a sweep over these sequences with "
-            f"task symbols, and its name as pretrained"
-        )
 
 
 def _is_wanted(spec: SweepSpec) -> bool:
@@ -151,8 +153,8 @@ def first_of(spec: SweepSpec) -> tuple[SweepSpec, str] | None:
     ), said  # fmt: skip
 
 
-def second_of(spec: SweepSpec, first: SweepSpec, learnt: bool) -> SweepSpec:
-    """What comes after that, in the time that is left."""
+def second_of(spec: SweepSpec, first: SweepSpec) -> SweepSpec:
+    """What comes after that, in the time that is left, and begins with what that has learnt."""
     assert spec.minutes and first.minutes
-    spec = replace(spec, minutes=spec.minutes - first.minutes, unlabelled=OFF)
-    return replace(spec, pretrained=first.name, vocabulary=None) if learnt else spec
+    minutes = spec.minutes - first.minutes
+    return replace(spec, minutes=minutes, unlabelled=OFF, pretrained=first.name)

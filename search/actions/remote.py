@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from lstm_sweep.models.bundle.bundle import CLASSES, CONFIG
-from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES
+from lstm_sweep.models.data.source import SAMPLES
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.classification import Classification, Given, Wish
 from lstm_sweep.search.actions.connection import Connection, events
@@ -20,7 +20,6 @@ from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.export import Exported
 from lstm_sweep.search.actions.lifecycle import Deleted, Pruned, StoppedSweep
 from lstm_sweep.search.actions.local import Local
-from lstm_sweep.search.actions.pretraining import refuse_unlabelled
 from lstm_sweep.search.actions.references import (
     RUN_ID,
     DifferentSearchError,
@@ -55,7 +54,7 @@ from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.values.options import REFERENCE
-from lstm_sweep.search.values.spec import MAY_CHANGE, OPTIONS, SweepSpec, check_name
+from lstm_sweep.search.values.spec import FILES, MAY_CHANGE, OFF, OPTIONS, SweepSpec, check_name
 from lstm_sweep.spaces.template.template import Template
 
 Value = TypeVar("Value")
@@ -456,17 +455,16 @@ class _Sent:
         """The fields of a submission, whose data or template are sent unless they are there."""
         given = spec.file_content() if isinstance(spec, SweepSpec) else spec
         fields = {name: value for name, value in given.items() if value is not None}
-        refuse_unlabelled("", fields.get("unlabelled"))
         if "template" in fields:
             fields["template"] = self.template(fields["template"])
         elif not (data := fields.get("data", "")).startswith(THERE) and data not in SAMPLES:
             fields["data"] = self._send(data, data)
-        for name in FILES_BESIDE:
+        for name in FILES:
             path = str(fields.get(name, ""))
-            is_there = path.startswith(THERE)
+            is_off = name == "unlabelled" and path == OFF
             is_name = name == "pretrained" and REFERENCE.fullmatch(path)
-            if path and not (is_there or is_name):
-                fields[name] = self._send(path, path)
+            if path and not (path.startswith(THERE) or is_off or is_name):
+                fields[name] = self._send(path, path, name)
         return fields
 
     def template(self, given: str) -> str:
@@ -480,8 +478,8 @@ class _Sent:
             return given
         return self._send(str(Template.read(given).path), given)
 
-    def _send(self, path: str, given: str) -> str:
-        self.sent.append((send_data(self.service, path), path, given))
+    def _send(self, path: str, given: str, field: str = "data") -> str:
+        self.sent.append((send_data(self.service, path, field), path, given))
         return self.sent[-1][0]
 
 

@@ -89,13 +89,13 @@ class _File:
         return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
-def send_data(connection: Connection, data: str) -> str:
+def send_data(connection: Connection, data: str, field: str = "data") -> str:
     """Send a file or folder; what the service calls it, `corpus:ID`.
 
     The service is asked first whether it has them, and would take them. If the connection breaks
     all is sent again.
     """
-    path = existing(data).resolve()
+    path = existing(data, field).resolve()
     is_folder = path.is_dir()
     try:
         path.name.encode()

@@ -15,7 +15,6 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import InputError, plain
 from lstm_sweep.models.rounds import epochs_text
 from lstm_sweep.models.scoring import unknown_text
@@ -60,6 +59,7 @@ from lstm_sweep.search.values.documents import (
 )
 from lstm_sweep.search.values.spec import (
     CHANGEABLE,
+    FILES,
     OPTIONS,
     SERVER,
     check_name,
@@ -135,8 +135,7 @@ def _wanted(
     if isinstance(actions, Remote):
         fields = ({} if file is None else read_fields(file)) | changes
         if any(
-            str(fields.get(name, "")).startswith(THERE)
-            for name in ("data", "template", *FILES_BESIDE)
+            str(fields.get(name, "")).startswith(THERE) for name in ("data", "template", *FILES)
         ):
             if isinstance(fields.get("space"), str) and fields["space"] not in presets.SPACES:
                 fields["space"] = presets.named(fields["space"]).describe()

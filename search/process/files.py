@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 import platformdirs
 
+from lstm_sweep.models.data.source import own_folder
 from lstm_sweep.models.errors import InputError, resolved, shown, why_not
 
 
@@ -233,7 +234,11 @@ def kept_input(stream: BinaryIO, folder: Path | None = None) -> Path:
 
 @contextlib.contextmanager
 def kept_folder(folder: Path | None = None) -> Iterator[tuple[Path, Path]]:
-    """A folder that lasts, without one among the user's data, and one in it for a moment."""
+    """A folder that lasts, without one among a service's or a user's data, and one in it.
+
+    That is deleted in the end.
+    """
+    folder = folder or own_folder()
     kept = folder or platformdirs.user_data_path(PROGRAM, appauthor=False) / "data"
     try:
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from lstm_sweep.models.data.source import SAMPLES, all_files, existing
 from lstm_sweep.models.errors import InputError, cut, escaped, shown
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.lifecycle import check_not_deleted, resumed_spec, waiting_changes
+from lstm_sweep.search.actions.pretraining import second_of
 from lstm_sweep.search.actions.references import NothingToDoError, SweepExistsError
 from lstm_sweep.search.driver import lease
 from lstm_sweep.search.driver.lease import (
@@ -76,10 +77,13 @@ def submit(
     client_token: str | None = None,
     priority: int = 0,
     check_room: Callable[[], None] = lambda: None,
+    ahead: SweepSpec | None = None,
 ) -> tuple[str, str]:
-    """Queue a sweep; its name and run. What came with the same token is not queued again."""
+    """Queue a sweep; its name and run. What came with the same token is not queued again.
+
+    It begins with what the sweep `ahead` learns, if one is given, which `submit_ahead` queues.
+    """
     check_priority(priority)
-    tags = task_kind(spec).queued_tags(spec)
     store.prepare()
     own = {Tag.OWNER: owner}
     if client_token is not None:
@@ -87,14 +91,20 @@ def submit(
         if earlier := _submitted_before(store, own, spec):
             return earlier
     check_room()
-    tags |= own | {Tag.SUBMITTED_DIGEST: spec.digest(), Tag.SUBMITTED: f"{time.time():.3f}"}
+    tags = own | {Tag.SUBMITTED_DIGEST: spec.digest(), Tag.SUBMITTED: f"{time.time():.3f}"}
     tags |= {Tag.ROLE: "sweep", Tag.STATE: "queued", Tag.QUEUED: QUEUED}
     tags |= {Tag.PRIORITY: str(priority), Tag.SEED: str(spec.seed)}
     data = str(spec.template.path) if spec.template else spec.data
     while True:
         name = spec.name or references.free_name(store, data.rstrip("/").rpartition("/")[2])
         references.check_free(store, name)
-        named = tags | {Tag.NAME: name} | spec_tags(spec, name)
+        queued = spec
+        if ahead:
+            first = replace(ahead, name=f"{name}{references.AHEAD}")
+            references.check_free(store, first.name or "")
+            queued = second_of(spec, first)
+        named = tags | task_kind(queued).queued_tags(queued) | {Tag.NAME: name}
+        named |= spec_tags(queued, name)
         run_id = store.create_run(name, named)
         store.log(run_id, tags=_signatures(store, run_id, named))
         try:
@@ -105,6 +115,14 @@ def submit(
             continue
         store.reopen(run_id, "SCHEDULED")  # no driver can know of it yet
         return name, run_id
+
+
+def submit_ahead(store: Store, ahead: SweepSpec, name: str, owner: str, priority: int) -> str:
+    """Queue the sweep that comes ahead of the sweep `name`, once; its run."""
+    own = f"{name}{references.AHEAD}"
+    if earlier := reader.find_sweep(store, own):
+        return str(earlier.info.run_id)
+    return submit(store, replace(ahead, name=own), owner=owner, priority=priority)[1]
 
 
 def _submitted_before(
@@ -231,11 +249,17 @@ def _read(run: Any) -> QueuedJob:
         submitted=tags.seconds(Tag.SUBMITTED),
         state=reader.state_of(tags),
         runs_code=task_kind_of_run(tags).runs_user_code,
+        begins_with=_name_of(spec.get("pretrained")) if references.is_new(tags) else None,
         driver=None if driven is None or driven.is_gone else driven,
         changes=waiting_changes(tags),
         workers=_whole(tags, spec, "workers"),
         trials_left=max(1, (_whole(tags, spec, "trials") or UNLIMITED) - done),
     )
+
+
+def _name_of(network: object) -> str | None:
+    """The sweep of a network, which is named by it, or by one of its trials."""
+    return network.partition("/")[0] if isinstance(network, str) else None
 
 
 def _whole(tags: Tags, spec: Mapping[str, Any], field: str) -> int | None:

@@ -42,6 +42,8 @@ class QueuedJob:
     is_rerun: bool = False
     #: whether it runs code of a user, as templates are
     runs_code: bool = False
+    #: the sweep with whose network the trials of one begin that has only waited so far
+    begins_with: str | None = None
     #: process that drives a sweep by its lease; None if there certainly is none
     driver: Holder | None = None
     #: what was changed in a sweep since it was driven last

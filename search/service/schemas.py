@@ -16,7 +16,6 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.data.source import FILES_BESIDE
 from lstm_sweep.models.errors import LARGEST, InputError, one_of, shown
 from lstm_sweep.search.actions.dry_run import DryRun, SizeReport
 from lstm_sweep.search.actions.lifecycle import StoppedSweep
@@ -35,7 +34,7 @@ from lstm_sweep.search.service.uploads import CORPUS_ID, LONGEST_CORPUS, Uploade
 from lstm_sweep.search.store.registry import LONGEST_NAME, Freed
 from lstm_sweep.search.values.documents import Document, fields_of
 from lstm_sweep.search.values.options import number
-from lstm_sweep.search.values.spec import CHANGEABLE, NAME, OPTIONS
+from lstm_sweep.search.values.spec import CHANGEABLE, FILES, NAME, OFF, OPTIONS
 
 SWEEP_PATTERN = f"^{NAME.pattern}$"
 #: what a client may choose as its token of a request
@@ -74,8 +73,8 @@ def _without_default(described: Mapping[str, Any]) -> dict[str, Any]:
 def _sweep(names: Collection[str]) -> dict[str, Any]:
     """Options of a sweep as properties of a body; what it names by a path has other names here."""
     found: dict[str, Any] = {name: OPTIONS[name].schema() for name in names}
-    for name in {"data", "template", *FILES_BESIDE} & found.keys():
-        what = "a sample, " if name == "data" else ""
+    for name in {"data", "template", *FILES} & found.keys():
+        what = {"data": "a sample, ", "unlabelled": f"`{OFF}`, "}.get(name, "")
         found[name]["description"] = f"{what}`corpus:ID` of what was uploaded, or `server:PATH`"
     text = "dimensions in place of others: `layer_size=32,64`"
     return found | {"set": SETTINGS | {"description": text}}

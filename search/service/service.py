@@ -14,6 +14,7 @@ from typing import Any
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.lifecycle import Deleted, Pruned, StoppedSweep, refuse_driven
 from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions.pretraining import first_of
 from lstm_sweep.search.actions.references import QueueFullError, ServiceEndsError, SweepRunsError
 from lstm_sweep.search.actions.sweeps import SweepPage, SweepStatusReport
 from lstm_sweep.search.driver import lease
@@ -76,7 +77,11 @@ class Service:
     def submit(
         self, spec: SweepSpec, *, owner: str, client_token: str | None = None, priority: int = 0
     ) -> str:
-        """Queue a sweep; its name. The same token of an owner queues it once."""
+        """Queue a sweep, and what comes ahead of it; its name.
+
+        The same token of an owner queues it once.
+        """
+        ahead, _ = first_of(spec) or (None, "")
         with self._changing() as changed:
             name, run_id = queue.submit(
                 self._store,
@@ -85,8 +90,11 @@ class Service:
                 client_token=client_token,
                 priority=priority,
                 check_room=partial(self._check_room, owner),
+                ahead=ahead,
             )
             changed.append(run_id)
+            if ahead:
+                changed.append(queue.submit_ahead(self._store, ahead, name, owner, priority))
         return name
 
     def rerun(self, wanted: Wanted, *, owner: str) -> Rerun:

@@ -19,7 +19,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: name of the folder of a service beside an SQLite store, or in its working folder
 FOLDER = "lstm-sweep-service"
-UPLOADS, BUNDLES = "uploads", "bundles"
+#: and of its folders in that: what was sent, zipped bundles, and what it makes of data
+UPLOADS, BUNDLES, KEPT = "uploads", "bundles", "kept"
 #: where each request begins that a program makes
 API = "/api/v1"
 
@@ -116,8 +117,8 @@ class HttpSettings:
 
     @property
     def data_folders(self) -> tuple[Path, ...]:
-        """Folders below which it opens data: what was sent, and what it names itself."""
-        return self.folder / UPLOADS, self.folder / BUNDLES, *self.data_roots
+        """Folders below which it opens data: where it keeps some, what was sent, and named."""
+        return *(self.folder / own for own in (KEPT, UPLOADS, BUNDLES)), *self.data_roots
 
 
 def service_folder(store: Settings, folder: Path) -> Path:

@@ -13,9 +13,8 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as InPath
 
-from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES, all_files, existing
+from lstm_sweep.models.data.source import SAMPLES, all_files, existing
 from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
-from lstm_sweep.search.actions.pretraining import refuse_unlabelled
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers, ProblemError
@@ -31,8 +30,8 @@ from lstm_sweep.search.service.settings import API, BUNDLES, UPLOADS, HttpSettin
 from lstm_sweep.search.service.uploads import CORPUS, CORPUS_ID, Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.options import CLASSES, REFERENCE
-from lstm_sweep.search.values.spec import OFF, SweepSpec
+from lstm_sweep.search.values.options import REFERENCE
+from lstm_sweep.search.values.spec import FILES, OFF, SweepSpec
 from lstm_sweep.spaces.presets import SPACES
 from lstm_sweep.spaces.space import with_settings
 
@@ -47,9 +46,11 @@ WHERE = "request"
 SEQUENCES = ("data", "calibrate")
 
 
-def _names_sweep(given: object) -> bool:
-    """Whether it is a sweep or a trial that is named, and no folder of this process."""
-    return isinstance(given, str) and bool(REFERENCE.fullmatch(given)) and not Path(given).exists()
+def _is_no_file(field: str, given: object) -> bool:
+    """Whether a sweep or a trial is named, and no folder of this process; or that there is none."""
+    if field == "pretrained" and isinstance(given, str):
+        return bool(REFERENCE.fullmatch(given)) and not Path(given).exists()
+    return field == "unlabelled" and given == OFF
 
 
 class DataNames:
@@ -75,16 +76,12 @@ class DataNames:
             given["template"] = self.template(given["template"])
         elif "data" in given:
             given["data"] = self.data(given["data"])
-        for field in FILES_BESIDE:
-            path = given.get(field)
-            if path is not None and not (field == "pretrained" and _names_sweep(path)):
+        for field in FILES:
+            if (path := given.get(field)) is not None and not _is_no_file(field, path):
                 given[field] = self.data(path, field)
-        refuse_unlabelled(f"{WHERE}: ", given.get("unlabelled"))
         spec = SweepSpec.from_mapping(given, WHERE)
         if settings and spec.space.stands_in:
             raise InputError(f"{WHERE}: set is given with a {spec.space.stands_in}, expected none")
-        if spec.kind == CLASSES:  # a service runs no sweep ahead of another
-            spec = dataclasses.replace(spec, unlabelled=OFF)
         return dataclasses.replace(spec, space=with_settings(spec.space, settings))
 
     def data(self, given: object, field: str = "data") -> str:

@@ -151,8 +151,10 @@ class Supervisor:
 
     def why(self, run_id: str, state: str) -> str | None:
         job = self.queued(run_id)
-        if job and not self._may_run(job):
+        if job and not self._may_run_code(job):
             return NO_CODE
+        if job and self._waits_for_network(job):
+            return f"waits: its trials begin with what {job.begins_with} learns"
         if wait := self.may_start_in(run_id):
             last = last_line(self._file(run_id, LOG))
             more = f"; the last that it said: {last}" if last else ""
@@ -163,10 +165,17 @@ class Supervisor:
             return "its driver is being started"
         return (quota and quota.why) or None
 
-    def _may_run(self, job: QueuedJob) -> bool:
+    def _may_run_code(self, job: QueuedJob) -> bool:
         """Whether code is allowed, or the job runs none; what runs already goes on."""
         runs = self._process(job.run_id).pid is not None
         return self._settings.allow_code or runs or not job.runs_code
+
+    def _waits_for_network(self, job: QueuedJob) -> bool:
+        """Whether the sweep is under way with whose network a job begins, and waits for none."""
+        return job.begins_with is not None and any(
+            other.name == job.begins_with and other.begins_with is None and not other.is_rerun
+            for other in self.queue()
+        )
 
     def shown(self, job: QueuedJob) -> QueuedSweep:
         slots = self.turns.held(job.run_id)
@@ -288,7 +297,8 @@ class Supervisor:
                 is_late = is_late or bool(self._said(run_id, base.SURPLUS))
             asks = replace(job, wanted=max(1, most if demand is None else demand))
             if (
-                self._may_run(job)
+                self._may_run_code(job)
+                and not self._waits_for_network(job)
                 and job.state in UNDER_WAY
                 and self.may_start_in(run_id) <= KEPT_S
             ):

@@ -104,6 +104,8 @@ UNLIMITED = 10_000
 OFF = "off"
 #: share of the minutes in which unlabelled sequences are learnt
 UNLABELLED_SHARE = 0.3
+#: fields that name files beside the data
+FILES = (*FILES_BESIDE, "unlabelled")
 #: parts of the help that options stand in
 DATA, NETWORKS, BUDGET, SEARCH = "data", "networks", "budget", "search"
 
@@ -518,8 +520,8 @@ def _check_for(kind: str, given: Mapping[str, Any], places: Mapping[str, str]) -
 def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields whose relative paths start at a folder; not what has another meaning."""
     names: dict[str, Collection[str]] = {
-        "data": SAMPLES, "space": PRESET_NAMES, "template": (), "unlabelled": (OFF,),
-        **dict.fromkeys(FILES_BESIDE, ()),
+        "data": SAMPLES, "space": PRESET_NAMES, "template": (),
+        **dict.fromkeys(FILES_BESIDE, ()), "unlabelled": (OFF,),
     }  # fmt: skip
     values, network = dict(given), given.get("pretrained")
     is_name = isinstance(network, str) and kinds.REFERENCE.fullmatch(network)

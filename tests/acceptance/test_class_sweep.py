@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -10,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstm_sweep.search.store import registry
+from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.cases import Place, Swept
-from tests.conftest import wait_until
+from tests.conftest import start_program, wait_until
 
 LENGTHS, WORDS = (3, 12), {"fast": "abc", "slow": "bcd", "lost": "cde"}
 
@@ -101,6 +102,34 @@ def test_what_unlabelled_sequences_teach_comes_first_and_outlives_a_kill(place: 
     assert result["state"] == "finished" and place.read("status", "u-unlabelled").code == 0
     again = place.run("rerun", result["best"]["trial"], "--json").json
     assert (again["verdict"], again["max_difference"]) == ("identical", 0)
+
+
+def test_a_service_queues_what_comes_first_and_names_no_folder_of_its_own(place: Place) -> None:
+    home = place.folder / "service"
+    home.mkdir()
+    served = start_program("serve", "--json", "--no-mlflow", cwd=home)
+    try:
+        server = ("--server", json.loads(served.stdout.readline())["url"])
+        done = place.read(
+            *DATA, "--minutes", "60", "--name", "v", *SEARCH[:-1], *server, "--detach"
+        )
+        assert done.code == 0, done.err
+        assert (
+            "trials begin with what v-unlabelled learns" in place.read("status", "v", *server).out
+        )
+        done = place.read("status", "v", "--follow", *server)
+        assert done.code == 0, done.err
+        sweeps = place.read("sweeps", "--json", *server).json
+        assert {one["sweep"]: one["state"] for one in sweeps} == {
+            "v": "finished", "v-unlabelled": "finished"
+        }  # fmt: skip
+        assert str(home) not in done.out + done.err + place.read("show", "v/0", *server).out
+        store = MlflowStore(load(home, {}))
+        network = reader.read_spec(reader.existing_sweep(store, "v")).pretrained
+        assert network and Path(network).is_relative_to(home) and "v-unlabelled" in network
+    finally:
+        served.send_signal(signal.SIGTERM)
+        assert served.wait(60) == 0
 
 
 @pytest.mark.usefixtures("swept")

@@ -228,16 +228,6 @@ def test_a_template_is_sent_only_where_code_is_allowed(
     assert cli.main([*command, address]) == 0
 
 
-def test_unlabelled_sequences_are_refused_before_anything_is_sent(
-    folder: Path, address: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "rows.tsv").write_text("kind\ttext\n" + "a\tx y\nb\tz\n" * 20, encoding="utf-8")
-    command = ["launch", "--data", "rows.tsv", "--label", "kind", "--server", address]
-    assert cli.main([*command, "--unlabelled", "rows.tsv"]) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith("lstm-sweep: unlabelled is given to a service: expected a sweep over")
-
-
 def test_data_that_the_service_has_are_named(
     place: Place, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

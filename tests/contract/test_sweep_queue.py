@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -155,6 +156,31 @@ def test_a_sweep_whose_submission_was_killed_half_way_is_entered(
     assert reader.existing_sweep(store, "s").info.status == "RUNNING"
     assert [one.name for one in queue.read(queue.queued_runs(store))] == ["s"]
     assert reader.existing_sweep(store, "s").info.status == "SCHEDULED"
+
+
+def test_what_unlabelled_sequences_teach_is_queued_with_a_sweep_that_waits_for_it(
+    folder: Path, service: Service, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "home"))
+    rows = "".join(f"{'ab'[n % 2]}\tit is {'ab'[n % 2] * 9} {n}\n" for n in range(60))
+    (folder / "rows.tsv").write_text(rows, encoding="utf-8")
+    spec = SweepSpec(data=str(folder / "rows.tsv"), label="0", symbols="chars", minutes=10.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "submit_ahead", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):  # killed between the two
+            service.submit(spec, owner="ann", client_token="t")
+    for _ in "ab":
+        assert service.submit(spec, owner="ann", client_token="t") == "rows-1"
+    assert slots_of(service) == {"rows-1-unlabelled": 2, "rows-1": 0}
+    assert {row.owner for row in service.queue()} == {"ann"}
+    first, second = (reader.existing_sweep(store, name) for name in ("rows-1-unlabelled", "rows-1"))
+    assert [reader.read_spec(run).minutes for run in (first, second)] == [3, 7]
+    assert reader.read_spec(second).pretrained == "rows-1-unlabelled"
+    assert "what rows-1-unlabelled learns" in str(service.status("rows-1").why)
+    store.log(first.info.run_id, tags={Tag.STATE: "stopped"})
+    service._supervisor.end([first.info.run_id])
+    service._look()
+    assert slots_of(service) == {"rows-1": 2}
 
 
 def test_a_look_at_the_queue_while_a_driver_begins_changes_nothing(

@@ -125,9 +125,8 @@ def test_a_sweep_says_that_the_one_ahead_taught_it_nothing(
     (tmp_path / "a.tsv").write_text("\n".join(ROWS), encoding="utf-8")
     spec = SweepSpec(data=str(tmp_path / "a.tsv"), label="0", minutes=1.0, name="s")
     local, observer, launch = Local(load(tmp_path, {})), mock.Mock(), lifecycle.launch
-    nothing = mock.Mock(return_value=SimpleNamespace(best=None, goes_on=False))
-    monkeypatch.setattr(lifecycle, "launch", nothing)
-    monkeypatch.setattr(lifecycle, "with_network", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(lifecycle, "launch", mock.Mock(return_value=mock.Mock(goes_on=False)))
+    monkeypatch.setattr(lifecycle, "task_kind", mock.Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         launch(local, spec, observer)
     assert "s-unlabelled ended without a network: trials of s begin at random" in str(

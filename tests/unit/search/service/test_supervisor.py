@@ -214,6 +214,23 @@ def test_a_template_that_runs_goes_on_under_a_service_that_takes_no_code_and_is_
     assert then.pid(RUN) is None and "--allow-code" in str(then.told(RUN, "running")[1])
 
 
+def test_a_sweep_waits_for_the_network_of_one_that_is_under_way(
+    tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one waits for none that waits itself: two that name each other both begin."""
+    let_drivers_idle(tmp_path, monkeypatch)
+    made = supervisor_of(tmp_path, clock)
+    waits = replace(SWEEP, name="t", run_id="1" * 32, begins_with="s")
+    for first, begins in ((SWEEP, False), (replace(SWEEP, begins_with="t"), True), (None, True)):
+        queue = [waits] if first is None else [first, waits]
+        made.look(queue)
+        assert bool(made.pid(waits.run_id)) is begins
+        why = made.shown(waits).why
+        assert (why == "waits: its trials begin with what s learns") is not begins
+        made.end([job.run_id for job in queue], within_s=10)
+    made.close()
+
+
 def test_quotas_and_demands_are_files_which_go_with_their_process(
     made: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

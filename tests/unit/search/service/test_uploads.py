@@ -440,8 +440,6 @@ def test_code_is_refused_unless_it_is_allowed(names: DataNames, tmp_path: Path, 
     with pytest.raises(ProblemError, match="--allow-code") as refused:
         names.spec_of({"template": "server:template.py"})
     assert refused.value.status == 403
-    with pytest.raises(InputError, match="unlabelled is given to a service"):
-        names.spec_of({"task": "classes", "unlabelled": "server:logs"})
     allowing = DataNames(Uploads(tmp_path / "more", Limits()), (root,), allow_code=True, store="x")
     with pytest.raises(InputError, match="template is '/etc/passwd'"):
         allowing.spec_of({"template": "/etc/passwd"})
