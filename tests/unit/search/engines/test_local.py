@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
-import signal
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import pynvml
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import CONTENT_S, SURPLUS, Quota, read_quota, write_quota
@@ -30,9 +29,13 @@ from lstm_sweep.search.engines.local import (
     open_local,
     shared_folder,
 )
-from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
+from tests.fakes import job_of
+
+EVERY = (Slot(0, core=0), Slot(1, core=1))
+NAMES = ("core-0-0", "core-1-0")
+TRIAL = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
 
 
 @dataclass
@@ -66,56 +69,47 @@ def replace_nvml(
 
 
 @pytest.mark.parametrize(
-    "workers, per_gpu, expected",
+    ("gpus", "workers", "per_gpu", "expected"),
     [
-        (None, 1, ["0", "1"]),
-        (None, 2, ["0", "1", "0", "1"]),
-        (2, 4, ["0", "1"]),  # fewer than there are places for: each has a GPU of its own
-        (3, 2, ["0", "1", "0"]),
-        (3, 1, ["0", "1", "0"]),
+        ("0,1", None, 1, [(None, "0"), (None, "1")]),
+        ("0,1", None, 2, [(None, "0"), (None, "1"), (None, "0"), (None, "1")]),
+        ("0,2", 2, 4, [(None, "0"), (None, "2")]),  # fewer than places: each has a GPU of its own
+        ("0,1", 3, 2, [(None, "0"), (None, "1"), (None, "0")]),
+        ("0,1", 3, 1, [(None, "0"), (None, "1"), (None, "0")]),
+        ("-1", None, 1, [(5, None), (7, None)]),  # the cores that a batch job was given
+        ("-1", 3, 1, [(5, None), (7, None), (5, None)]),
     ],
 )
-def test_places_are_spread_evenly_over_gpus(
-    workers: int | None, per_gpu: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+def test_slots_are_spread_evenly_over_the_gpus_or_cores_that_a_job_was_given(
+    gpus: str,
+    workers: int | None,
+    per_gpu: int,
+    expected: list[tuple[int | None, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {7, 5})
     slots = find_slots(workers, per_gpu)
-    assert [slot.gpu for slot in slots] == expected
+    assert [(slot.core, slot.gpu) for slot in slots] == expected
     assert [slot.index for slot in slots] == list(range(len(expected)))
 
 
-def test_a_reserved_slot_is_kept_until_it_is_released_also_while_events_are_waited_for(
-    tmp_path: Path,
-) -> None:
-    slot = Slot(0, core=0)
-    sharing, other = (SlotSharing([slot], tmp_path) for _ in range(2))
-    engine = LocalEngine((slot,), sharing)
-    engine.demand(1)
-    assert engine.reserve(slot) == "" and engine.wait(0.0) == []
-    assert other.take(slot)[0] == ""
-    engine.release()
-    assert other.take(slot)[0] == "core-0-0"
-    other.close()
-    engine.close()
-
-
-def test_a_slot_on_which_no_worker_could_be_forked_is_given_back(
+def test_a_reserved_slot_is_kept_until_it_is_released_or_no_worker_could_be_forked_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slot, trial = Slot(0, core=0), Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    sharing = SlotSharing([slot], tmp_path)
-    training = CorpusTraining(tmp_path, Scoring(1, 0))
-    job = Job(trial=trial, slot=slot, training=training, folder=tmp_path / "0")
-
-    def fail(*arguments: object, **more: object) -> None:
-        raise OSError("no process")
-
-    monkeypatch.setattr(forkserver, "fork", fail)
-    with LocalEngine((slot,), sharing) as engine:
-        assert engine.reserve(slot) == ""
-        with pytest.raises(OSError, match="no process"):
-            engine.start(job)
-        assert sharing.take(slot)[0] == "core-0-0"
+    fork = mock.Mock(side_effect=OSError("no process"))
+    monkeypatch.setattr(forkserver, "fork", fork)
+    slot = EVERY[0]
+    other = SlotSharing([slot], tmp_path)
+    with LocalEngine((slot,), SlotSharing([slot], tmp_path)) as engine:
+        for give_back in (engine.release, lambda: engine.start(job_of(TRIAL, slot, tmp_path))):
+            assert engine.reserve(slot) == "" and engine.wait(0.0) == []
+            assert other.take(slot)[0] == ""
+            with contextlib.suppress(OSError):
+                give_back()
+            assert other.take(slot)[0] == NAMES[0]
+            other.close()
+    fork.assert_called_once()
 
 
 def test_sweeps_with_the_time_of_some_cores_alone_use_others(
@@ -134,33 +128,6 @@ def test_sweeps_with_the_time_of_some_cores_alone_use_others(
         engine.close()
 
 
-#: prints core and GPU of each slot that a process finds
-SLOTS = """
-from lstm_sweep.search.engines.local import find_slots
-for slot in find_slots():
-    print(slot.core, slot.gpu)
-"""
-
-
-@pytest.mark.parametrize(
-    ("gpus", "expected"),
-    [("-1", ["{core} None"]), ("3", ["None 3"]), ("0,2", ["None 0", "None 2"])],
-)
-def test_a_batch_job_has_slots_where_it_was_given_cpus_or_gpus(
-    gpus: str, expected: list[str]
-) -> None:
-    core = max(os.sched_getaffinity(0))
-    done = subprocess.run(
-        [sys.executable, "-c", SLOTS],
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": gpus},
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # as Slurm does with --cpus-per-task 1
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines() == [line.format(core=core) for line in expected]
-
-
 def test_the_gpus_of_this_machine_are_those_that_its_driver_lists(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -171,84 +138,51 @@ def test_the_gpus_of_this_machine_are_those_that_its_driver_lists(
     assert len(hardware.gpu_names()) == 2 * listed, "each by its index and by its UUID"
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_gpus_are_those_that_the_driver_counts(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = replace_nvml(monkeypatch, lambda: [Gpu(f"GPU-{n}") for n in range(count)])
-    assert find_gpus() == [str(index) for index in range(count)]
-    assert opened() == 0
-
-
-def check_error(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Finding GPUs is one line with an advice, which is true."""
-    with pytest.raises(InputError) as caught:
-        find_gpus()
-    assert why in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert "CUDA_VISIBLE_DEVICES=-1 leaves GPUs out" in str(caught.value)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert find_gpus() == []
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, GPU-5a")
-    assert find_gpus() == ["0", "GPU-5a"]
-
-
 @pytest.mark.parametrize(
     "code, why",
     [
         (pynvml.NVML_ERROR_NO_PERMISSION, "reports 'Insufficient Permissions', expected one"),
-        (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, "reports 'RM has detected an NVML/RM version"),
         (pynvml.NVML_ERROR_UNKNOWN, "reports 'Unknown Error', expected one that works"),
+        (None, "has not answered within 0.2 s, expected one that works"),
     ],
 )
-def test_a_driver_that_fails_is_one_line(
-    code: int, why: str, monkeypatch: pytest.MonkeyPatch
+def test_a_driver_that_fails_or_hangs_is_one_line_whose_advice_is_true(
+    code: int | None, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> Sequence[Gpu]:
-        raise pynvml.NVMLError(code)
-
-    replace_nvml(monkeypatch, fail)
-    check_error(why, monkeypatch)
-
-
-def test_a_driver_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
-    def hang() -> Sequence[Gpu]:
+    def fail() -> Sequence[Gpu]:
+        if code is not None:
+            raise pynvml.NVMLError(code)
         over.wait()
         return []
 
-    replace_nvml(monkeypatch, hang)
-    monkeypatch.setattr(hardware, "WITHIN_S", 0.2)
-    try:
-        check_error("has not answered within 0.2 s, expected one that works", monkeypatch)
-    finally:
-        over.set()
+    replace_nvml(monkeypatch, fail)
+    monkeypatch.setattr(hardware, "WITHIN_S", 0.2 if code is None else 60.0)
+    with pytest.raises(InputError, match=r"^(?!.*\n).*CUDA_VISIBLE_DEVICES=-1 leaves") as caught:
+        find_gpus()
+    over.set()
+    assert why in str(caught.value)
+    for given, found in (("-1", []), ("0, GPU-5a", ["0", "GPU-5a"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        assert find_gpus() == found
 
 
 @pytest.fixture
-def cpu_info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """What has the system say this of its CPU."""
-    file = tmp_path / "cpuinfo"
-    monkeypatch.setattr(hardware, "CPU_INFO", file)
-    _forget()
-
-    def say(text: str) -> None:
-        file.write_text(text, encoding="utf-8")
-
-    yield say
-    _forget()
+def cpu_info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the system says of its CPU what a test has written."""
+    kept = (hardware.cpu_model, hardware.cpu_flags, hardware.gpu_names)
+    monkeypatch.setattr(hardware, "CPU_INFO", tmp_path / "cpuinfo")
+    for function in kept:
+        function.cache_clear()
+    yield tmp_path / "cpuinfo"
+    for function in kept:
+        function.cache_clear()
 
 
-def _forget() -> None:
-    hardware.cpu_model.cache_clear()
-    hardware.cpu_flags.cache_clear()
-    hardware.gpu_names.cache_clear()
-
-
-def test_a_cpu_is_described_by_its_name_and_its_instructions(
-    cpu_info: Callable[[str], None],
-) -> None:
+def test_a_cpu_is_described_by_its_name_and_its_instructions(cpu_info: Path) -> None:
     one = "model name\t: A CPU: 2 GHz\nflags\t\t: avx2 amx_bf16\n\n"
-    cpu_info(f"processor\t: 0\n{one}processor\t: 1\n{one}")
+    cpu_info.write_text(f"processor\t: 0\n{one}processor\t: 1\n{one}", encoding="utf-8")
     found = hardware.describe(None)
     assert (found.kind, found.gpu, found.node) == ("cpu: A CPU: 2 GHz", False, None)
     assert found.cpu_flags == {"avx2", "amx_bf16"}
@@ -256,12 +190,13 @@ def test_a_cpu_is_described_by_its_name_and_its_instructions(
     assert found.memory and found.memory > 1 << 26
 
 
-def test_a_gpu_is_called_by_the_name_of_its_card(
-    cpu_info: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+def test_the_gpus_that_the_driver_counts_are_called_by_the_names_of_their_cards(
+    cpu_info: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cpu_info("flags: avx2\n")
+    cpu_info.write_text("flags: avx2\n", encoding="utf-8")
     cards = [Gpu("GPU-5a", name="NVIDIA H100"), Gpu("GPU-7c", name="NVIDIA T4")]
-    replace_nvml(monkeypatch, lambda: cards)
+    opened = replace_nvml(monkeypatch, lambda: cards)
+    assert (find_gpus(), opened()) == (["0", "1"], 0)
     kinds = {gpu: hardware.describe(gpu).kind for gpu in ("0", "1", "GPU-7c", "MIG-1")}
     t4 = "gpu: NVIDIA T4"
     assert kinds == {"0": "gpu: NVIDIA H100", "1": t4, "GPU-7c": t4, "MIG-1": "gpu"}
@@ -309,10 +244,6 @@ def test_the_time_of_control_groups_limits_how_many_cores_are_used_and_pins_none
     assert hardware.pins() == (limit in (None, 4.0))
 
 
-EVERY = (Slot(0, core=0), Slot(1, core=1))
-NAMES = ("core-0-0", "core-1-0")
-
-
 def driver(folder: Path) -> SlotSharing:
     """A driver that could use both slots."""
     return SlotSharing(EVERY, folder)
@@ -339,29 +270,6 @@ def test_a_second_driver_gets_what_the_first_has_left_and_waits_for_the_rest(
     assert take_all(first) == list(NAMES)
 
 
-def test_locks_of_a_process_that_was_killed_hold_nobody_up(tmp_path: Path) -> None:
-    script = (
-        "import sys, time\n"
-        "from pathlib import Path\n"
-        "from lstm_sweep.search.engines.local import SlotSharing\n"
-        "from lstm_sweep.search.values.trial import Slot\n"
-        f"other = SlotSharing({EVERY!r}, Path(sys.argv[1]))\n"
-        "assert other.take()[0] and other.take()[0]\n"
-        "print('taken', flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert other.stdout
-    assert other.stdout.readline() == "taken\n"
-    mine = driver(tmp_path)
-    assert mine.take(EVERY[0])[0] == ""
-    os.kill(other.pid, signal.SIGKILL)
-    other.communicate()
-    assert take_all(mine) == list(NAMES)
-
-
 def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(tmp_path: Path) -> None:
     kept = os.umask(0o077)
     try:
@@ -376,9 +284,8 @@ def test_other_users_may_open_the_files_of_one_whose_umask_forbids_it(tmp_path: 
 
 
 def test_a_quota_is_obeyed_and_a_broken_one_allows_all(tmp_path: Path) -> None:
-    file, slots = tmp_path / "s.slots", tuple(Slot(index, core=index) for index in range(2))
-    sharing = SlotSharing(slots, tmp_path)
-    with LocalEngine(slots, sharing, Quota(file)) as engine:
+    file, slots = tmp_path / "s.slots", EVERY
+    with LocalEngine(slots, driver(tmp_path), Quota(file)) as engine:
         engine.demand(1)
         assert file.with_suffix(".demand").read_text() == "1"
         assert [engine.reserve(slot) for slot in slots] == ["", ""]
@@ -404,7 +311,7 @@ def test_drivers_that_start_at_the_same_time_share_a_folder_that_was_missing(
         return shared_folder({"LSTM_SWEEP_SLOTS": place})
 
     with ThreadPoolExecutor(drivers) as pool:
-        for number in range(300):
+        for number in range(100):
             folder = tmp_path / str(number)
             assert [*pool.map(found, [str(folder)] * drivers)] == [folder] * drivers
 
@@ -416,93 +323,69 @@ def test_a_link_in_place_of_a_slot_is_not_followed(tmp_path: Path) -> None:
     assert not target.exists()
 
 
-def said(file: Path) -> str | None:
-    demand = file.with_suffix(".demand")
-    return demand.read_text() if demand.exists() else None
-
-
 def test_a_sweep_that_had_a_slot_too_many_asks_for_no_more_for_a_while(tmp_path: Path) -> None:
-    file, now = tmp_path / "r.slots", [0.0]
-    quota = Quota(file, lambda: now[0])
-    quota.demand(2, 2)  # all are used: perhaps more could be
-    assert said(file) is None
-    quota.demand(1, 2)
-    assert said(file) == "1"
-    quota.demand(1, 1)
-    now[0] += CONTENT_S - 1
-    quota.demand(1, 1)
-    assert said(file) == "1"
-    now[0] += 1
-    quota.demand(1, 1)
-    assert said(file) is None
+    now = [0.0]
+    quota, demand = Quota(tmp_path / "r.slots", lambda: now[0]), tmp_path / "r.demand"
+    for after_s, count, slots, said in [
+        (0.0, 2, 2, None),  # all are used: perhaps more could be
+        (0.0, 1, 2, "1"),
+        (CONTENT_S - 1, 1, 1, "1"),
+        (1.0, 1, 1, None),
+    ]:
+        now[0] += after_s
+        quota.demand(count, slots)
+        assert (demand.read_text() if demand.exists() else None) == said
 
 
 class ResourceExhaustedError(Exception):
     """Bears the name by which TensorFlow says that memory is used up."""
 
 
-def ended_by(error: Exception, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> Ended:
+OOM, PLACE = "ResourceExhaustedError: OOM", "on /job:localhost/replica:0/task:0/device"
+
+
+NOT_TEXT = b"caf\xe9.csv".decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize(
+    ("error", "gpu", "outcome", "reason"),
+    [
+        (MemoryError("x"), "0", Outcome.OUT_OF_MEMORY, "memory of the host: MemoryError: x"),
+        (ResourceExhaustedError("OOM"), None, Outcome.OUT_OF_MEMORY, f"memory of the host: {OOM}"),
+        (ResourceExhaustedError("OOM"), "0", Outcome.OUT_OF_MEMORY, f"memory of the card: {OOM}"),
+        (
+            ResourceExhaustedError(f"OOM {PLACE}:GPU:0 by allocator GPU_0_bfc"), "0",
+            Outcome.OUT_OF_MEMORY, f"memory of the card: {OOM} {PLACE}:GPU:0",
+        ),
+        (
+            ResourceExhaustedError(f"OOM {PLACE}:CPU:0 by allocator gpu_host_bfc"), "0",
+            Outcome.OUT_OF_MEMORY, f"memory of the host: {OOM} {PLACE}:CPU:0",
+        ),
+        (ValueError("no layer\nmore of it"), None, Outcome.ERROR, "ValueError: no layer"),
+        # the name of a file that is no text is a reason that a store can keep
+        (ValueError(f"no {NOT_TEXT}"), None, Outcome.ERROR, r"ValueError: no caf\udce9.csv"),
+        (OSError(errno.ENOSPC, "No space"), None, Outcome.LOST, "no space left: "),
+        (
+            RuntimeError("errno = 28, error message = 'No space left on device'"), None,
+            Outcome.LOST, "no space left: ",
+        ),
+    ],
+)  # fmt: skip
+def test_an_error_ends_a_trial_with_one_line_that_says_what_was_used_up(
+    error: Exception,
+    gpu: str | None,
+    outcome: Outcome,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def train(job: Job) -> Iterator[Message]:
         yield RoundDone(1, {"val_loss": 1.0})
         raise error
 
     monkeypatch.setattr(worker, "_train", train)
-    trial = Trial(sweep="s", number=0, config=TrialConfig(), seed=1)
-    here = Path()
-    job = Job(trial=trial, slot=slot, training=CorpusTraining(here, Scoring(1, 0)), folder=here)
-    *_, last = worker.run(job)
-    assert isinstance(last, Ended)
-    return last
-
-
-PLACE = "on /job:localhost/replica:0/task:0/device"
-
-
-@pytest.mark.parametrize(
-    ("error", "gpu", "where"),
-    [
-        (MemoryError("x"), None, "host"),
-        (MemoryError("x"), "0", "host"),
-        (ResourceExhaustedError("OOM when allocating"), None, "host"),
-        (ResourceExhaustedError("OOM when allocating"), "0", "card"),
-        (ResourceExhaustedError(f"OOM {PLACE}:GPU:0 by allocator GPU_0_bfc"), "0", "card"),
-        (ResourceExhaustedError(f"OOM {PLACE}:CPU:0 by allocator gpu_host_bfc"), "0", "host"),
-    ],
-)
-def test_memory_of_host_and_card_are_told_apart(
-    error: Exception, gpu: str | None, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended = ended_by(error, Slot(0, gpu=gpu), monkeypatch)
-    assert ended.outcome is Outcome.OUT_OF_MEMORY
-    assert ended.reason == f"memory of the {where}: {type(error).__name__}: {error}"
-
-
-def test_another_error_is_one_line_and_its_traceback_is_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ended = ended_by(ValueError("no such layer\nmore of it"), Slot(0), monkeypatch)
-    assert ended == Ended(Outcome.ERROR, "ValueError: no such layer")
-    assert "Traceback" in capsys.readouterr().err
-
-
-def test_the_name_of_a_file_that_is_no_text_is_a_reason_that_a_store_can_keep(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    name = b"caf\xe9.csv".decode("utf-8", "surrogateescape")
-    ended = ended_by(ValueError(f"no file {name}"), Slot(0), monkeypatch)
-    assert ended == Ended(Outcome.ERROR, r"ValueError: no file caf\udce9.csv")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        RuntimeError("file write failed: errno = 28, error message = 'No space left on device'"),
-    ],
-)
-def test_a_trial_without_space_for_its_files_is_lost_and_goes_on_later(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended = ended_by(error, Slot(0), monkeypatch)
-    assert (ended.outcome, ended.unfinished) == (Outcome.LOST, True)
-    assert ended.reason.startswith("no space left: ")
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        *_, ended = worker.run(job_of(TRIAL, Slot(0, gpu=gpu)))
+    assert isinstance(ended, Ended)
+    assert (ended.outcome, ended.unfinished) == (outcome, outcome is Outcome.LOST)
+    assert ended.reason.startswith(reason) and "\n" not in ended.reason
+    assert "Traceback" in err.getvalue()
