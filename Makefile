@@ -14,7 +14,7 @@ sweep: $(VENV)/installed
 	$(BIN)/lstm-sweep launch --data python-docs --space quick --trials 10 --minutes 4.5
 
 # ARGS are options of pytest: make test ARGS="-k ladder -x". WORKERS run tests side by side: tests
-# also wait, so two cores bear three; sweeps and clusters of test-all have processes of their own
+# also wait, so two cores bear three
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Faults in sessions of a generated log: a sweep, an export, and verdicts, in three minutes
@@ -27,7 +27,7 @@ test: $(VENV)/installed-test
 	$(PYTEST) -m "not full" $(ARGS)
 
 # What test leaves out: PostgreSQL, S3, a browser, kills at random, long forms
-test-all: WORKERS ?= 2
+test-all: WORKERS ?= 3
 test-all: $(VENV)/installed-test
 	$(PYTEST) -m full $(ARGS)
 
