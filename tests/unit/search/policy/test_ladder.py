@@ -26,8 +26,8 @@ from lstm_sweep.search.policy.ladder import (
     decide,
     ladder_length,
     rates,
-    refinable,
 )
+from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import LadderLength, SearchProblem, all_trials
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
@@ -176,78 +176,69 @@ def test_trials_of_the_ladder_end_when_they_have_said_what_they_can(
     assert {progress.ended for progress in survived} == {Ended(Outcome.COMPLETE, reason)}
 
 
-@pytest.mark.parametrize("before", [LadderLength(3), LadderLength(1, 200)])
-@pytest.mark.parametrize("now", [LadderLength(2), LadderLength(1, 150)])
-def test_a_ladder_that_goes_on_is_trained_as_long_as_before(
-    before: LadderLength, now: LadderLength
-) -> None:
-    """Though more minutes or slots would make it longer or shorter."""
-    first = policy_of(Plan(), ladder_length=lambda seconds, slots: before)
-    trial = first.next()
+FALLING = [2.5 - 0.1 * number for number in range(9)]
+
+
+def tried(policy: Policy, losses: list[float]) -> Trial:
+    """The next trial once it has these losses, or once it is to end."""
+    trial = policy.next()
     assert trial
-    rounds = [{"val_loss": 2.0}] * (before.rounds or 9)
-    done = with_rounds(course_of(trial), *rounds).with_end(Ended(Outcome.COMPLETE), 9.0)
-    rebuilt = policy_of(Plan(), ladder_length=lambda seconds, slots: now)
-    rebuilt.restore([done], [], extended=False)
-    following = rebuilt.next()
-    assert following and (following.phase, following.steps) == (Phase.LADDER, before.steps)
-    one = course_of(following)
-    rebuilt.put(one)
-    for number in range(1, (before.rounds or 9) + 1):
-        one = with_rounds(one, {"val_loss": 1.9})
-        assert bool(rebuilt.judge(one)) is (number == before.rounds)
-
-
-@pytest.mark.parametrize("rounds", [6, None])  # None: each to its own end, as in a template
-def test_a_rate_that_stopped_early_makes_no_other_shorter_when_a_sweep_goes_on(
-    rounds: int | None,
-) -> None:
-    plan = Plan(trials=10, early_stopping=2)
-    first, again = (policy_of(plan, ladder_length=lambda *_: LadderLength(rounds)) for _ in "12")
-    trial = first.next()
-    assert trial
-    first.put(stuck := course_of(trial))
-    while (ended := first.judge(stuck)) is None:
-        stuck = with_rounds(stuck, {"val_loss": 2.9})
-    assert isinstance(ended, Ended) and len(stuck.rounds) == 3
-    again.restore([stuck.with_end(ended, 3.0)], [], extended=False)
-    trial = again.next()
-    assert trial
-    again.put(following := course_of(trial))
-    for number in range(1, 9):
-        following = with_rounds(following, {"val_loss": 2.5 - 0.1 * number})
-        assert bool(again.judge(following)) is (number == rounds)
-
-
-def test_where_no_rate_learns_the_search_goes_on_in_the_whole_space() -> None:
-    played = play(Plan(trials=16), curves=always(*[UNIGRAM] * 9))
-    decision = played.policy.ladder
-    assert decision and decision.best is None
-    assert decision.reason == "no rate came below 0.98 times the untrained loss (3.0000)"
-    assert len(played.of(Phase.LADDER)) == len(RATES)
-    assert played.policy.space == SPACE
+    policy.put(one := course_of(trial))
+    for loss in losses:
+        one = with_rounds(one, {"val_loss": loss})
+        if ended := policy.judge(one):
+            assert isinstance(ended, Ended)
+            return one.with_end(ended, 9.0)
+    return one
 
 
 @pytest.mark.parametrize(
-    "plan, space, reason",
+    ("before", "now", "losses", "rounds", "following"),
     [
-        (Plan(trials=5), SMALL, "no rates to climb"),  # one rate
-        (
-            Plan(trials=5),
-            SPACE.replace(learning_rate=Listed("learning_rate", (0.001, 0.01))),
-            "no rates to climb",  # both would be left
-        ),
-        (Plan(trials=5, ladder=False), SPACE, "switched off"),
+        # though more minutes or slots would make it longer or shorter
+        (LadderLength(3), LadderLength(2), FALLING, 3, 3),
+        (LadderLength(3), LadderLength(1, 150), FALLING, 3, 3),
+        (LadderLength(1, 200), LadderLength(2), FALLING, 1, 1),
+        (LadderLength(1, 200), LadderLength(1, 150), FALLING, 1, 1),
+        # one that stopped early makes no other shorter; None: to its own end, as in a template
+        (LadderLength(6), LadderLength(6), [2.9] * 9, 3, 6),
+        (LadderLength(None), LadderLength(None), [2.9] * 9, 3, 9),
     ],
 )
-def test_without_rates_or_switched_off_there_is_no_ladder(
-    plan: Plan, space: Space, reason: str
+def test_a_ladder_that_goes_on_is_trained_as_long_as_before(
+    before: LadderLength, now: LadderLength, losses: list[float], rounds: int, following: int
 ) -> None:
-    played = play(plan, space, curves=always(*[2.0] * 9))
-    decision = played.policy.ladder
-    assert decision and decision.best is None
-    assert decision.reason == reason
-    assert played.of(Phase.LADDER) == [] and played.policy.space == space
+    plan = Plan(early_stopping=2)
+    first = tried(policy_of(plan, ladder_length=lambda *_: before), losses)
+    assert first.ended and len(first.rounds) == rounds
+    rebuilt = policy_of(plan, ladder_length=lambda *_: now)
+    rebuilt.restore([first], [], extended=False)
+    second = tried(rebuilt, FALLING)
+    assert (second.phase, second.steps) == (Phase.LADDER, before.steps)
+    assert len(second.rounds) == following
+    assert bool(second.ended) is (before.rounds is not None)
+
+
+TWO_RATES = SPACE.replace(learning_rate=Listed("learning_rate", (0.001, 0.01)))
+
+
+@pytest.mark.parametrize(
+    ("plan", "space", "loss", "climbed", "reason"),
+    [
+        (Plan(trials=16), SPACE, UNIGRAM, len(RATES),
+         "no rate came below 0.98 times the untrained loss (3.0000)"),
+        (Plan(trials=5), SMALL, 2.0, 0, "no rates to climb"),  # one rate
+        (Plan(trials=5), TWO_RATES, 2.0, 0, "no rates to climb"),  # both would be left
+        (Plan(trials=5, ladder=False), SPACE, 2.0, 0, "switched off"),
+    ],
+)  # fmt: skip
+def test_where_no_rate_is_best_the_search_goes_on_in_the_whole_space(
+    plan: Plan, space: Space, loss: float, climbed: int, reason: str
+) -> None:
+    played = play(plan, space, curves=always(*[loss] * 9))
+    assert played.policy.ladder == LadderDecision(None, reason)
+    assert len(played.of(Phase.LADDER)) == climbed
+    assert played.policy.space == space
 
 
 @pytest.mark.parametrize(
@@ -357,22 +348,6 @@ def test_the_best_rate_lies_between_the_neighbours_of_the_best_step(
     assert between_steps(steps, 0.01, UNIGRAM) == expected
 
 
-@pytest.mark.parametrize(
-    ("dimension", "expected"),
-    [
-        (DECADES, True),
-        (Listed("learning_rate", (0.001, 0.01)), False),
-        (Listed("learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1)), False),
-        (Range("learning_rate", 1e-4, 1.0), True),
-        (Range("learning_rate", 0.01, 0.11, step=0.05), False),
-    ],
-)
-def test_rates_between_those_listed_are_tried_of_ranges_and_of_decades(
-    dimension: Dimension, expected: bool
-) -> None:
-    assert refinable(Space({"learning_rate": dimension})) is expected
-
-
 def test_decades_become_a_range_that_holds_the_best_rates_of_all_sizes() -> None:
     rate = found_in(DECADES, math.inf, math.inf, 2.0, 3.0)  # 0.01, for 32 units
     kept = rate.narrowed["learning_rate"]
@@ -404,10 +379,13 @@ listed = st.lists(st.floats(1e-6, 10), min_size=1, max_size=12, unique=True).map
 log_range = st.tuples(st.floats(1e-6, 1.0), st.floats(1.1, 1e6)).map(
     lambda ends: Range("learning_rate", ends[0], min(ends[0] * ends[1], 1e3), log=True)
 )
+stepped = st.integers(1, 300).map(
+    lambda steps: Range("learning_rate", 0.01, 0.01 + 0.05 * steps, step=0.05)
+)
 
 
 @given(
-    dimension=listed | log_range,
+    dimension=listed | log_range | stepped,
     losses=st.lists(st.floats(1.0, 3.5), min_size=7, max_size=7),
     share=st.floats(0, 1, exclude_max=True),
 )
@@ -422,7 +400,8 @@ def test_the_search_never_leaves_the_space_and_keeps_a_best_rate(
     high = values[-1] if values else getattr(dimension, "high", math.nan)
     drawn = float(kept.value_at(share))
     assert low * (1 - 1e-9) <= drawn <= high * (1 + 1e-9)
+    is_free = isinstance(dimension, Range) and not dimension.step
     by_tens = len(values) > 2 and all(9 < high / low < 11 for low, high in pairwise(values))
-    assert not values or by_tens or drawn in dimension
+    assert is_free or by_tens or drawn in dimension
     suited = as_lstm_config(rate.suited(NETWORK_OF_32.evolve(learning_rate=rate.rate)))
     assert suited.learning_rate in kept and rate.suits(suited)
