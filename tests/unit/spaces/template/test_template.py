@@ -55,27 +55,28 @@ return {{choice(['a', 'b'])}}"""
     assert shown_label("Dense:3:2") == "Dense (line 3, no. 2)"
 
 
-def test_values_stand_in_the_places_of_hyperparameters(tmp_path: Path) -> None:
-    template = model(tmp_path, "return [{{choice([x, y, x + y])}}, 10 ** {{randint(2, 5)}}]")
-    assert returned(template, 3, 4, **{"return:2": "x + y", "return:2:2": 4}) == [7, 10_000]
-    assert returned(template, 3, 4, **{"return:2": "y", "return:2:2": 2}) == [4, 100]
-
-
-def test_only_the_option_that_is_chosen_is_computed(tmp_path: Path) -> None:
-    template = model(tmp_path, "return {{choice([x, 1 / 0])}}")
-    assert returned(template, **{"return:2": "x"}) == 1
-    with pytest.raises(ZeroDivisionError):
-        returned(template, **{"return:2": "1 / 0"})
-
-
-def test_options_may_be_anything(tmp_path: Path) -> None:
-    body = "f = {{choice([lambda v: {'a}': v}, dict, [[64], [64, 32]], (1, 2)])}}\nreturn f"
-    template = model(tmp_path, body)
-    [values] = [dimension.values() for dimension in template.space().values()]
-    assert values == ["lambda v: {'a}': v}", "dict", "[[64], [64, 32]]", "(1, 2)"]
-    assert returned(template, **{"f:2": "dict"}) is dict
-    assert returned(template, **{"f:2": "[[64], [64, 32]]"}) == [[64], [64, 32]]
-    assert returned(template, **{"f:2": "lambda v: {'a}': v}"})(3) == {"a}": 3}
+@pytest.mark.parametrize(
+    ("given", "values", "result"),
+    [
+        ("[{{choice([x, y, x + y])}}, 10 ** {{randint(2, 5)}}]", ["x + y", 4], [7, 10_000]),
+        ("[{{choice([x, y, x + y])}}, 10 ** {{randint(2, 5)}}]", ["y", 2], [4, 100]),
+        ("{{choice([x, 1 / 0])}}", ["x"], 3),  # what is not chosen is not computed
+        ("{{choice([dict, [[64], [64, 32]], (1, 2)])}}", ["dict"], dict),
+        ("{{choice([dict, [[64], [64, 32]], (1, 2)])}}", ["[[64], [64, 32]]"], [[64], [64, 32]]),
+        ("{{choice([lambda v: {'a}': v}, dict])}}(3)", ["lambda v: {'a}': v}"], {"a}": 3}),
+        ("{{pchoice([(0.7, dict), (0.3, x)])}}", ["x"], 3),
+        ("conditional({{choice(['a', 'b'])}}) == 'b', conditional({{choice([1, 2])}})",
+         ["'b'", 2], (True, 2)),
+    ],
+)  # fmt: skip
+def test_values_stand_in_the_places_of_hyperparameters(
+    given: str, values: list[Any], result: object, tmp_path: Path
+) -> None:
+    text = f"from hyperas.distributions import conditional\n{REST}"
+    text += f"def create_model(x, y):\n    return {given}\n"
+    template = read_template(tmp_path, text)
+    chosen = dict(zip(template.hyperparameters, values, strict=True))
+    assert returned(template, 3, 4, **chosen) == result
 
 
 def test_long_options_are_cut_and_still_told_apart(tmp_path: Path) -> None:
@@ -177,34 +178,6 @@ low = {{uniform(-1, 1)}}"""
             template.space(name)
 
 
-def test_hyperas_need_not_be_there(tmp_path: Path) -> None:
-    text = """\
-import os, hyperas
-from hyperas import optim
-from hyperas.distributions import choice, uniform
-import hyperas.optim as o
-
-def data():
-    return 1
-
-def create_model(x):
-    return {{choice([1, 2])}}
-
-best, _ = optim.minimize(model=create_model, data=data)
-print(best)
-helper = 3
-
-def after():
-    return os.getcwd()
-
-if __name__ == '__main__':
-    print(best)
-"""
-    template = read_template(tmp_path, text)
-    assert returned(template, 5, **{"return:10": 2}) == 2
-    assert template.notes == ("line 12: optim.minimize(...) is ignored, and what is done after it",)
-
-
 MINIMIZE = "optim.minimize(model=build, data=load)"
 SEARCHES = [
     (f"try:\n    {MINIMIZE}\nexcept Exception:\n    pass\n", "line 6: optim.minimize(...)"),
@@ -219,6 +192,7 @@ SEARCHES = [
      "line 6: what stands under __name__ == '__main__'"),
     ("optim.best_ensemble(5, model=build, data=load)\n", "line 6: optim.best_ensemble(...)"),
     ("import hyperas.optim as h\nh.minimize(build, load)\n", "line 7: h.minimize(...)"),
+    (f"import os, hyperas\nbest, _ = {MINIMIZE}\nprint(best)\n", "line 7: optim.minimize(...)"),
 ]  # fmt: skip
 
 
@@ -237,19 +211,6 @@ def build(x, y):
     exec(template.code(config), {"__name__": "template"})
     [found] = template.notes
     assert found.startswith(f"{note} ") and "ignored" in found
-
-
-def test_conditional_gives_back_what_it_is_given(tmp_path: Path) -> None:
-    text = """\
-from hyperas.distributions import choice, conditional
-def data():
-    return 1, 2
-def create_model(x, y):
-    return conditional({{choice(['three', 'four'])}}) == 'four', conditional({{choice([1, 2])}})
-"""
-    template = read_template(tmp_path, text)
-    assert list(template.hyperparameters) == ["return:5", "return:5:2"]
-    assert returned(template, **{"return:5": "'four'", "return:5:2": 2}) == (True, 2)
 
 
 def test_a_notebook_is_told_how_to_become_a_template(tmp_path: Path) -> None:
