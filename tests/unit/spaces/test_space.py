@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections import Counter
@@ -13,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.dimension import (
@@ -25,9 +23,7 @@ from lstm_sweep.spaces.dimension import (
     Range,
 )
 from lstm_sweep.spaces.presets import DEFAULT, QUICK
-from lstm_sweep.spaces.space import Space, from_file, from_mapping, parse_dimension, with_settings
-
-FIELDS = [field.name for field in dataclasses.fields(TrialConfig)]
+from lstm_sweep.spaces.space import Space, from_mapping, parse_dimension, with_settings
 
 SMALL = Space(
     {
@@ -64,14 +60,9 @@ def test_samples_are_admitted_and_come_back_from_their_points(space: Space) -> N
     ],
     ids=str,
 )
-def test_the_digest_changes_with_a_dimension(changed: Any) -> None:
+def test_the_digest_changes_with_a_dimension_and_not_with_their_order(changed: Any) -> None:
     assert SMALL.replace(**{changed.field: changed}).digest() != SMALL.digest()
-
-
-def test_the_digest_does_not_depend_on_the_order_of_fields() -> None:
-    dimensions = {"layers": Listed("layers", (1, 2)), "epochs": Listed("epochs", (3,))}
-    backwards = dict(reversed(dimensions.items()))
-    assert Space(dimensions).digest() == Space(backwards).digest()
+    assert Space(dict([*SMALL.items()][::-1])).digest() == SMALL.digest()
 
 
 def test_all_points_of_a_space_differ_and_are_admitted() -> None:
@@ -86,24 +77,6 @@ def test_all_points_of_a_space_differ_and_are_admitted() -> None:
 def test_a_config_outside_is_not_admitted(changes: dict[str, Any]) -> None:
     inside = next(SMALL.points())
     assert SMALL.admits(inside) and not SMALL.admits(inside.evolve(**changes))
-
-
-def test_a_space_is_read_from_a_yaml_file(tmp_path: Path) -> None:
-    file = tmp_path / "space.yaml"
-    file.write_text(
-        "direction: bi\n"
-        "learning_rate: [1e-3, 0.1]\n"
-        "dropout: 0..0.5\n"
-        "layer_size: {low: 32, high: 128, step: 32, scale: linear}\n"
-    )
-    assert from_file(file) == Space(
-        {
-            "direction": Listed("direction", ("bi",)),
-            "learning_rate": Listed("learning_rate", (1e-3, 0.1)),
-            "dropout": Range("dropout", 0.0, 0.5),
-            "layer_size": Range("layer_size", 32, 128, step=32),
-        }
-    )
 
 
 def test_settings_replace_dimensions_in_turn() -> None:
@@ -199,6 +172,8 @@ def test_what_it_may_have_become_is_told_from_other_values(
 
 DRAWS = 2_000
 DECADES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+SIZES = Range("layer_size", 32, 512, step=16, log=True)
+RATES = Range("learning_rate", 1e-5, 1.0, log=True)
 #: every kind of dimension that can be listed
 LISTABLE: list[Dimension] = [
     Listed("learning_rate", DECADES),
@@ -209,7 +184,7 @@ LISTABLE: list[Dimension] = [
     Range("dropout", 0.0, 0.8, step=0.1),
     Range("dropout", 0.05, 0.5, step=0.15),
     Range("layers", 1, 4, step=1),
-    Range("layer_size", 32, 512, step=16, log=True),
+    SIZES,
     Range("layer_size", 32, 512, step=480, log=True),
     Range("sequence_length", 20, 160, step=10, log=True),
     Range("batch_size", 1, 8, step=1, log=True),
@@ -217,35 +192,29 @@ LISTABLE: list[Dimension] = [
 CONTINUOUS = [
     Range("dropout", 0.0, 0.8),
     Range("dropout", 0.1234, 0.1236),
-    Range("learning_rate", 1e-5, 1.0, log=True),
+    RATES,
     Range("learning_rate", 0.012345, 0.98765, log=True),
     Range("learning_rate", 1e-5, 1.0),
 ]
 
 
 @pytest.mark.parametrize("dimension", LISTABLE, ids=str)
-def test_each_listed_value_comes_back_from_its_raw_number(dimension: Dimension) -> None:
-    values = dimension.values()
-    assert values
-    assert [dimension.decode(dimension.encode(value)) for value in values] == values
-
-
-@pytest.mark.parametrize(
-    "dimension", [one for one in LISTABLE if not getattr(one, "log", False)], ids=str
-)
-def test_even_shares_give_each_listed_value_equally_often(dimension: Dimension) -> None:
+def test_listed_values_come_back_from_their_numbers_and_even_shares_give_each_equally_often(
+    dimension: Dimension,
+) -> None:
     values = dimension.values() or []
-    shares = (np.arange(100 * len(values)) + 0.5) / (100 * len(values))
-    assert Counter(dimension.value_at(float(share)) for share in shares) == dict.fromkeys(
-        values, 100
-    )
+    assert [dimension.decode(dimension.encode(value)) for value in values] == values != []
+    if not getattr(dimension, "log", False):
+        shares = (np.arange(100 * len(values)) + 0.5) / (100 * len(values))
+        counts = Counter(dimension.value_at(float(share)) for share in shares)
+        assert counts == dict.fromkeys(values, 100)
 
 
 @pytest.mark.parametrize(
     "dimension, others",
     [
         (Range("dropout", 0.0, 0.8), [0.8001, -0.0001, True, "0.1", None, 0.12345]),
-        (Range("layer_size", 32, 512, step=16, log=True), [33, 31, 513, 528]),
+        (SIZES, [33, 31, 513, 528]),
     ],
     ids=str,
 )
@@ -272,7 +241,6 @@ def test_all_values_of_a_stepped_range_are_drawn_however_small_or_large(
     "field, given, expected",
     [
         ("layers", 3, Listed("layers", (3,))),
-        ("layers", "3", Listed("layers", (3,))),
         ("layers", [3, 2], Listed("layers", (2, 3))),  # numbers are put in order
         ("layers", " 3 , 2 ,", Listed("layers", (2, 3))),
         ("learning_rate", ["1e-3", 0.1], Listed("learning_rate", (0.001, 0.1))),  # 1e-3 in YAML
@@ -283,16 +251,7 @@ def test_all_values_of_a_stepped_range_are_drawn_however_small_or_large(
         ("layer_size", "32..64", Range("layer_size", 32.0, 64.0, step=1.0, log=True)),
         ("learning_rate", "1e-5..1", Range("learning_rate", 1e-5, 1.0, log=True)),
         ("dropout", {"low": 0, "high": 0.5, "step": 0.1}, Range("dropout", 0.0, 0.5, step=0.1)),
-        (
-            "learning_rate",
-            {"low": 0.1, "high": 1, "scale": "linear"},
-            Range("learning_rate", 0.1, 1.0),
-        ),
-        (
-            "layer_size",
-            {"low": "32", "high": "512", "step": "16"},
-            Range("layer_size", 32.0, 512.0, step=16.0, log=True),
-        ),
+        ("layer_size", {"low": "32", "high": "512", "step": "16"}, SIZES),
     ],
 )
 def test_text_lists_and_mappings_are_read(field: str, given: object, expected: Dimension) -> None:
@@ -324,16 +283,14 @@ def test_a_refusal_names_the_place_and_what_is_possible(
         parse_dimension(field, given, "a.yaml")
 
 
-@pytest.mark.parametrize("dimension", [*LISTABLE, *CONTINUOUS], ids=str)
-def test_what_a_dimension_describes_is_read_back(dimension: Any) -> None:
-    assert parse_dimension(dimension.field, dimension.describe(), "here") == dimension
-
-
 part = st.floats(0, 1, exclude_max=True)
 
 
 @pytest.mark.parametrize("dimension", [*LISTABLE, *CONTINUOUS], ids=str)
-def test_draws_of_ours_and_of_hyperopt_are_as_even_as_even_shares(dimension: Dimension) -> None:
+def test_a_dimension_is_read_back_and_drawn_by_us_and_hyperopt_as_evenly_as_by_even_shares(
+    dimension: Any,
+) -> None:
+    assert parse_dimension(dimension.field, dimension.describe(), "here") == dimension
     shares = (np.arange(DRAWS) + 0.5) / DRAWS
     even = sorted(dimension.encode(dimension.value_at(float(share))) for share in shares)
     rng, expression = np.random.default_rng(5), dimension.expression()
@@ -355,20 +312,11 @@ def test_draws_of_ours_and_of_hyperopt_are_as_even_as_even_shares(dimension: Dim
         (Listed("direction", ("uni", "bi")), 0, 9, None),  # words have no order
         (Range("dropout", 0.0, 0.8), 0.2, 0.4, Range("dropout", 0.2, 0.4)),
         (Range("dropout", 0.0, 0.8), 0.8, 9, Listed("dropout", (0.8,))),  # one value is no range
-        (
-            Range("learning_rate", 1e-5, 1.0, log=True),
-            1e-3,
-            0.1,
-            Range("learning_rate", 1e-3, 0.1, log=True),
-        ),
-        (
-            Range("layer_size", 32, 512, step=16, log=True),
-            50,
-            130,
-            Range("layer_size", 64, 128, step=16, log=True),  # steps stay where they are
-        ),
-        (Range("layer_size", 32, 512, step=16, log=True), 33, 63, Listed("layer_size", (48,))),
-        (Range("layer_size", 32, 512, step=16, log=True), 33, 47, None),
+        (RATES, 1e-3, 0.1, Range("learning_rate", 1e-3, 0.1, log=True)),
+        # steps stay where they are
+        (SIZES, 50, 130, Range("layer_size", 64, 128, step=16, log=True)),
+        (SIZES, 33, 63, Listed("layer_size", (48,))),
+        (SIZES, 33, 47, None),
     ],
 )
 def test_values_between_two_numbers(
