@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.cache import AGE_S, Cache, SharedSettings, SharedStore
+from lstm_sweep.search.store.cache import AGE_S, Cache, SharedStore
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.journal import FORMAT
 from lstm_sweep.search.store.tags import Tag
@@ -34,7 +34,6 @@ class Readers:
         self.store = SharedStore(self.writer.settings, self.time)
         self.client = CountedClient(self.store.client)
         self.store.client = self.client
-        self.settings = SharedSettings.of(self.store)
         tags = {Tag.ROLE: "sweep", Tag.NAME: "a", Tag.STATE: "finished", Tag.FORMAT: str(FORMAT)}
         self.sweep = self.writer.create_run("a", tags)
         self.trials = [self.trial(number) for number in range(2)]

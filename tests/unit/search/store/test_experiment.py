@@ -182,63 +182,51 @@ def test_the_list_of_runs_of_a_new_store_opens_sorted_by_loss(
     assert tags[Tag.EXPERIMENT_KIND] == "custom_model_development"
 
 
-def hosts_of(bind: mlflow_server.BindAddress) -> list[str]:
-    """What a server there is told to answer to."""
-    return bind.options[bind.options.index("--allowed-hosts") + 1].split(",")
+TUNNELS = ["localhost:8080", "127.0.0.1:5000", "localhost", "[::1]:5000"]
+OWN = [f"{name}:PORT" for name in ("192.168.7.7", "box", "box.example", "0.0.0.0", "localhost")]
+FURTHER = [name + port for name in ("mlflow", "10.0.0.7", "[fd00::7]") for port in ("", ":8443")]
+STRANGERS = [
+    "evil.example", "evil", "evil.localhost:5000", "mlflow.evil:5000", "evil.mlflow:5000",
+    "10.0.0.1", "10.0.0.8:5000", "192.168.7.8:PORT", "[fd00::8]", "box:1", "*",
+]  # fmt: skip
 
 
-def matches(header: str, known: list[str]) -> bool:
-    """MLflow's rule for a header and the names that are allowed."""
-    from mlflow.server.security_utils import is_allowed_host_header
-
-    return bool(is_allowed_host_header(known, header))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_on_this_machine_alone_every_tunnel_works_and_no_other_name(host: str) -> None:
-    bind = choose_bind_address(host, None)
-    assert not bind.is_open
-    assert bind.address == f"http://{host}:{bind.port}"
-    for header in ("localhost:8080", "127.0.0.1:5000", "localhost", "[::1]:5000"):
-        assert matches(header, hosts_of(bind))
-    for header in ("evil.example", "10.0.0.1:5000", "192.168.1.1", "evil.localhost:5000"):
-        assert not matches(header, hosts_of(bind))
-
-
-def test_on_all_addresses_it_answers_to_this_machines_names(
+@pytest.mark.parametrize(
+    ("host", "further", "shown", "answered"),
+    [
+        ("127.0.0.1", (), "127.0.0.1", TUNNELS),
+        ("localhost", (), "localhost", TUNNELS),
+        ("0.0.0.0", (), "192.168.7.7", [*TUNNELS, *OWN]),
+        ("127.0.0.1", ("mlflow", "10.0.0.7", "fd00::7"), "127.0.0.1", [*TUNNELS, *FURTHER]),
+        ("0.0.0.0", ("mlflow", "10.0.0.7", "fd00::7"), "192.168.7.7", [*TUNNELS, *OWN, *FURTHER]),
+    ],
+)
+def test_a_server_answers_to_its_own_names_to_tunnels_and_to_further_names_alone(
+    host: str,
+    further: tuple[str, ...],
+    shown: str,
+    answered: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from mlflow.server.security_utils import is_allowed_host_header
+
     monkeypatch.setattr(mlflow_server, "_own_address", lambda version: "192.168.7.7")
     monkeypatch.setattr(socket, "gethostname", lambda: "Box")
     monkeypatch.setattr(socket, "getfqdn", lambda: "box.example")
-    bind = choose_bind_address("0.0.0.0", None)
-    assert bind.is_open
-    assert bind.address == f"http://192.168.7.7:{bind.port}"
+    bind = choose_bind_address(host, None, further=further)
+    assert bind.is_open == (host == "0.0.0.0")
+    assert bind.address == f"http://{shown}:{bind.port}"
     assert bind.local_address == f"http://127.0.0.1:{bind.port}"
-    for name in ("192.168.7.7", "box", "box.example", "0.0.0.0", "localhost"):
-        assert matches(f"{name}:{bind.port}", hosts_of(bind))
-    for name in ("evil.example", "192.168.7.8", "10.0.0.1"):
-        assert not matches(f"{name}:{bind.port}", hosts_of(bind))
-    for header in (f"box:{bind.port + 1}", "10.0.0.1", "*"):
-        assert not matches(header, hosts_of(bind))
-    origins = bind.options[-1].split(",")
-    assert f"http://box:{bind.port}" in origins
-    assert not any("*" in origin for origin in origins)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_further_names_are_answered_at_any_port_and_no_others(host: str) -> None:
-    bind = choose_bind_address(host, None, further=("mlflow", "10.0.0.7", "fd00::7"))
     hosts, origins = (bind.options[place].split(",") for place in (5, 7))
-    for name in ("mlflow", "10.0.0.7", "[fd00::7]"):
-        for port in ("", ":5000", ":8443"):
-            assert matches(f"{name}{port}", hosts)
-            assert matches(f"http://{name}{port}", origins)
-            assert matches(f"https://{name}{port}", origins)
-    assert matches("127.0.0.1:5000", hosts)
-    for stranger in ("evil", "mlflow.evil:5000", "10.0.0.8:5000", "evil.mlflow:5000", "[fd00::8]"):
-        assert not matches(stranger, hosts)
-        assert not matches(f"http://{stranger}", origins)
+    for name in (name.replace("PORT", str(bind.port)) for name in answered):
+        assert is_allowed_host_header(hosts, name)
+        if name in FURTHER:
+            assert is_allowed_host_header(origins, f"http://{name}")
+            assert is_allowed_host_header(origins, f"https://{name}")
+    for name in (name.replace("PORT", str(bind.port)) for name in STRANGERS):
+        assert not is_allowed_host_header(hosts, name)
+        assert not is_allowed_host_header(origins, f"http://{name}")
+    assert (f"http://box:{bind.port}" in origins) == bind.is_open
 
 
 @pytest.mark.parametrize(
@@ -259,23 +247,12 @@ def test_a_wrong_host_is_one_clear_line(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Has a script run in place of MLflow's server, in a folder with a store."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def put(text: str) -> None:
-        command = [sys.executable, "-c", text]
-        monkeypatch.setattr(MlflowServer, "_command", command)
-
-    return put
-
-
 def test_a_server_ends_with_its_own_processes_and_is_not_started_after_that(
-    script: Callable[[str], None], tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script("import subprocess; subprocess.run(['sh', '-c', 'echo $$ > child; exec sleep 600'])")
+    monkeypatch.chdir(tmp_path)
+    text = "import subprocess; subprocess.run(['sh', '-c', 'echo $$ > child; exec sleep 600'])"
+    monkeypatch.setattr(MlflowServer, "_command", [sys.executable, "-c", text])
     note, child = tmp_path / "note", tmp_path / "child"
     server = MlflowServer(load(tmp_path, {}), choose_bind_address("127.0.0.1", None), note)
     server.start()

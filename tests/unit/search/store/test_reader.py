@@ -56,21 +56,15 @@ def test_of_two_runs_of_an_attempt_the_one_counts_that_its_driver_has_written_to
     for given in (runs, runs[::-1]):
         own, doubles = apart(given)
         assert (sorted(ids(own)), ids(doubles)) == (["a", "c"], ["b"])
-        assert {number: one.run_id for number, one in last_attempts(given, "running").items()} == {
-            0: "c",
-            1: "a",
-        }
+        last = last_attempts(given, "running")
+        assert {number: one.run_id for number, one in last.items()} == {0: "c", 1: "a"}
 
 
 @pytest.mark.parametrize(
     "state, expected",
     [
-        ("running", "paused"),
-        ("queued", "paused"),
-        ("paused", "paused"),
-        ("stopped", "stopped"),
-        ("interrupted", "stopped"),
-        ("finished", "stopped"),
+        *((state, "paused") for state in ("running", "queued", "paused")),
+        *((state, "stopped") for state in ("stopped", "interrupted", "finished")),
     ],
 )
 def test_a_trial_that_ended_with_its_sweep_waits_while_the_sweep_goes_on(
@@ -111,45 +105,42 @@ def test_the_beginning_of_an_id_names_a_trial_however_many_newer_runs_have_it(
 OURS = {Tag.CORPUS_DIGEST: "d", Tag.SCORING: '{"targets": 9, "seed": 1}', Tag.MODEL_LOSS: "1.5"}
 
 
-@pytest.mark.parametrize(("loss", "better"), [("1.6", True), ("1.5", False), ("1.4", False)])
-def test_a_lower_loss_is_better(loss: str, better: bool) -> None:
-    theirs = OURS | {Tag.MODEL_LOSS: loss}
-    found, why = compare(2, theirs, OURS)
-    assert found is better
-    word = "is below" if better else "is not below"
-    assert why == f"its loss 1.5000 {word} {float(loss):.4f} of version 2"
-    theirs, ours = dict(theirs), dict(OURS)
-    for tags in (theirs, ours):
-        del tags[Tag.SCORING]  # as of classes
-    assert compare(2, theirs, ours) == (found, why)
+def changed(**tags: str | None) -> dict[str, str]:
+    """Tags like those with others, or without those that are None."""
+    given = OURS | {getattr(Tag, name): text for name, text in tags.items()}
+    return {tag: text for tag, text in given.items() if text is not None}
+
+
+LOWER, EQUAL = (
+    f"its loss 1.5000 is {how} of version 2" for how in ("below 9.0000", "not below 1.5000")
+)
+OTHER = "not compared with version 2: that was scored on other data or targets"
+UNKNOWN = "not compared with version 2: what one of them was scored on is not known"
 
 
 @pytest.mark.parametrize(
     ("theirs", "ours", "why"),
     [
-        ({Tag.CORPUS_DIGEST: "e"}, {}, "that was scored on other data or targets"),
-        ({Tag.SCORING: "{}"}, {}, "that was scored on other data or targets"),
-        ({Tag.CORPUS_DIGEST: None}, {}, "what one of them was scored on is not known"),
-        ({}, {Tag.SCORING: None}, "that was scored on other data or targets"),
+        ({}, {}, LOWER),
+        ({"SCORING": None}, {"SCORING": None}, LOWER),  # as of classes
+        ({"MODEL_LOSS": "1.5"}, {}, EQUAL),
+        ({"CORPUS_DIGEST": "e"}, {}, OTHER),
+        ({"SCORING": "{}"}, {}, OTHER),
+        ({}, {"SCORING": None}, OTHER),
+        ({"CORPUS_DIGEST": None}, {}, UNKNOWN),
     ],
 )
-def test_versions_of_other_targets_are_not_compared(
+def test_a_version_is_better_if_its_loss_on_the_same_targets_is_lower(
     theirs: dict[str, str | None], ours: dict[str, str | None], why: str
 ) -> None:
-    both = [
-        {tag: text for tag, text in (OURS | changed).items() if text is not None}
-        for changed in ({Tag.MODEL_LOSS: "9"} | theirs, ours)
-    ]
-    assert compare(1, both[0], both[1]) == (False, f"not compared with version 1: {why}")
+    other = changed(**({"MODEL_LOSS": "9"} | theirs))
+    assert compare(2, other, changed(**ours)) == (why == LOWER, why)
 
 
 @pytest.mark.parametrize("loss", ["", "low", None])
 def test_a_loss_that_is_none_is_named(loss: str | None) -> None:
-    theirs = {
-        tag: text for tag, text in (OURS | {Tag.MODEL_LOSS: loss}).items() if text is not None
-    }
     with pytest.raises(BadRunError, match=r"version 7: tag sweep\.model_loss is .* a loss"):
-        compare(7, theirs, OURS)
+        compare(7, changed(MODEL_LOSS=loss), OURS)
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", ".", "..", "a\n", "n" * 251, 3, None])
@@ -159,36 +150,28 @@ def test_other_names_are_refused(name: object) -> None:
     assert str(error.value).startswith("--register is ")
 
 
+NAN = math.nan
+NO_STORE = cast("Store", None)
+
+
 def record_with(curve: str, **more: str) -> Any:
     """The record of a trial whose run has this curve, and more tags."""
-    return SimpleNamespace(
-        run_id="r", logged_rounds=2, tags=Tags(run_with({Tag.CURVE: curve} | more))
-    )
-
-
-def run_with(tags: dict[str, str]) -> Any:
-    """A run that has these tags."""
-    return SimpleNamespace(info=SimpleNamespace(run_id="r"), data=SimpleNamespace(tags=tags))
+    tags = Tags.of("r", {Tag.CURVE: curve} | more)
+    return SimpleNamespace(run_id="r", logged_rounds=2, tags=tags)
 
 
 @pytest.mark.parametrize("seconds", ["NaN", "1e308", "1e999", "-2", "0", "true", "null", "9" * 400])
 def test_a_time_that_cannot_be_added_up_is_left_out(seconds: str) -> None:
-    store: Any = None
-    found = read_curve(store, record_with(f"[[2.5, {seconds}], [2.0, 3.5]]"))
+    found = read_curve(NO_STORE, record_with(f"[[2.5, {seconds}], [2.0, 3.5]]"))
     assert found == [{"val_loss": 2.5}, {"val_loss": 2.0, "round_seconds": 3.5}]
     assert sum(round_seconds(found)) == 3.5
 
 
 @pytest.mark.parametrize("text", ["[0.25]", '["a", "b"]', "[NaN, 1]", "{}"])
 def test_seconds_of_scoring_that_are_none_are_refused(text: str) -> None:
-    store: Any = None
     record = record_with("[[2.5, 1.0], [2.0, 3.5]]", **{Tag.SCORING_SECONDS: text})
     with pytest.raises(BadRunError, match=f"tag {Tag.SCORING_SECONDS} is "):
-        read_curve(store, record)
-
-
-NAN = math.nan
-NO_STORE = cast("Store", None)
+        read_curve(NO_STORE, record)
 
 
 def sweep_begun(ms: int, **tags: str) -> Any:
