@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,19 +15,17 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.driver import lease
-from lstm_sweep.search.driver.corpus_task import CorpusTask, load_same_corpus
+from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.lease import Lease, LeaseLostError
 from lstm_sweep.search.driver.read_back import read_findings
-from lstm_sweep.search.driver.resume import close, rebuild
+from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.driver.sweep import NameTakenError, Sweep
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from tests.contract.sittings import after, go_on, interrupt, runner
@@ -97,16 +94,6 @@ def test_a_sweep_that_is_done_is_not_stopped_while_its_runs_are_closed(
     assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
 
 
-def test_of_two_that_go_on_with_a_sweep_the_second_is_refused(
-    store: MemoryStore, run: Callable[..., SweepState]
-) -> None:
-    run(ScriptedEngine(LOSSES), trials=2)
-    seen = reader.existing_sweep(store, "s")
-    rebuild(store, seen)
-    with pytest.raises(InputError, match=rf"'s': process {os.getpid()} on .* resumed it"):
-        rebuild(store, seen)
-
-
 def test_a_sweep_shows_that_it_is_driven_while_it_begins_starts_a_worker_and_ends(
     store: MemoryStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,37 +157,6 @@ def test_a_run_that_a_server_has_made_twice_hides_nothing_and_is_closed(
     assert len(store.runs({Tag.OUTCOME: "lost", Tag.UNFINISHED: "yes"})) == 2
 
 
-def test_a_sweep_that_is_asked_to_stop_ends_in_order_and_can_go_on(
-    store: MemoryStore,
-    corpus: Corpus,
-    run: Callable[..., SweepState],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("lstm_sweep.search.driver.lease.BEAT_S", 1e-6)
-
-    def ask() -> None:
-        store.log(reader.sweeps(store)[0].info.run_id, tags={Tag.STOP: "yes"})
-
-    state = run(ScriptedEngine(LOSSES, watch=after(3, ask)), trials=4)
-    assert (state.status, state.ending) == ("stopped", "stopped on request")
-    [parent] = reader.sweeps(store)
-    assert (parent.info.status, parent.data.tags[Tag.LEASE]) == ("FINISHED", "")
-    assert {r.status for r in reader.trials(store, "s")} <= {"FINISHED", "KILLED"}
-    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 4}
-
-
-def test_a_spec_that_was_changed_in_the_store_is_refused(
-    store: MemoryStore, run: Callable[..., SweepState]
-) -> None:
-    run(ScriptedEngine(LOSSES), trials=2)
-    parent = reader.existing_sweep(store, "s")
-    text = parent.data.tags["sweep.spec.0"]
-    changed = json.loads(text) | {"seed": 5}
-    store.log(parent.info.run_id, tags={"sweep.spec.0": json.dumps(changed)})
-    with pytest.raises(InputError, match=r"spec has digest [0-9a-f]{16}, expected [0-9a-f]{16}"):
-        rebuild(store, reader.existing_sweep(store, "s"))
-
-
 def test_a_sweep_goes_on_with_a_shorter_spec_and_then_with_a_longer_one(
     store: MemoryStore,
     corpus: Corpus,
@@ -229,32 +185,6 @@ def test_a_trial_that_found_no_space_is_tried_again_when_the_sweep_goes_on(
     assert state.status == "failed"
     assert "no space left" in state.ending
     assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
-
-
-def test_a_sweep_notes_that_its_corpus_has_ends_of_sessions_and_goes_on_with_them(
-    store: MemoryStore,
-) -> None:
-    given = tiny_spec(data="workflow-log", trials=3, **PLAIN)
-    task = CorpusTask.open(given)
-    corpus, spec = task.corpus, task.settled(given)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, ScriptedEngine(LOSSES, watch=after(3, interrupt)), spec).run()
-    run = reader.existing_sweep(store, "s")
-    assert reader.read_spec(run).ends is True
-    assert run.data.tags[Tag.CORPUS_DIGEST] == corpus.digest
-    assert go_on(store, corpus, ScriptedEngine(LOSSES)).counts == {"complete": 3}
-    for record in reader.trials(store, "s"):  # as for a rerun or an export
-        assert load_same_corpus(reader.read_source(record)[0], record).alphabet.ends
-
-
-def test_a_sweep_whose_driver_died_is_closed_as_one_that_was_stopped(
-    store: MemoryStore, run: Callable[..., SweepState]
-) -> None:
-    run_id = run(ScriptedEngine(LOSSES), trials=2).run_id
-    store.log(run_id, tags={"sweep.state": "running", Tag.LEASE: ""})
-    close(store, store.run(run_id), lambda error: None)
-    tags = store.tags(run_id)
-    assert (tags[Tag.STOP_REASON], tags["sweep.state"]) == ("driver_died", "stopped")
 
 
 def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(
@@ -287,21 +217,10 @@ def test_as_many_trials_keep_their_weights_as_are_averaged(
     assert {one.number for one in records if one.has_weights} == {0, 1, 2, 3}
 
 
-@pytest.fixture
-def folder(workplace: Callable[[str], Path]) -> Path:
-    return workplace("one_name")
-
-
-@pytest.fixture
-def drive(corpus: Corpus, data: Path) -> Callable[..., SweepState]:
-    def drive(store: Store, **watch: Any) -> SweepState:
-        spec = tiny_spec(data=str(data), trials=2, **PLAIN)
-        return sweep_of(store, corpus, ScriptedEngine(LOSSES, **watch), spec).run()
-
-    return drive
-
-
-def test_of_many_that_write_a_value_once_at_the_same_time_one_succeeds(folder: Path) -> None:
+def test_of_many_that_write_a_value_once_at_the_same_time_one_succeeds(
+    workplace: Callable[[str], Path],
+) -> None:
+    folder = workplace("one_value")
     stores = [store_in(folder) for _ in range(4)]
     stores[0].prepare()
     together = threading.Barrier(len(stores))
@@ -320,33 +239,26 @@ def test_of_many_that_write_a_value_once_at_the_same_time_one_succeeds(folder: P
 
 
 def test_a_sweep_that_was_broken_off_before_it_had_its_name_claims_it_when_it_goes_on(
-    folder: Path, drive: Callable[..., SweepState], corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*arguments: Any) -> None:
-        raise KeyboardInterrupt
-
+    folder = workplace("one_name")
     with monkeypatch.context() as patch:
-        patch.setattr("lstm_sweep.search.driver.sweep.reserve_name", interrupt)
+        patch.setattr("lstm_sweep.search.driver.sweep.reserve_name", lambda *given: interrupt())
         with pytest.raises(KeyboardInterrupt):
-            drive(store_in(folder))
+            runner(store_in(folder), corpus, data)(ScriptedEngine(LOSSES), trials=2)
     store = store_in(folder)
     past = rebuild(store, reader.existing_sweep(store, "s"))
     assert past.is_unclaimed
     refused: list[NameTakenError] = []
 
-    def go_on(message: Any) -> None:
+    def claim() -> None:
         with pytest.raises(NameTakenError) as caught:
             spec, engine = past.state.spec, ScriptedEngine(LOSSES)
             sweep_of(store_in(folder), corpus, engine, spec, past=past).run()
         refused.append(caught.value)
 
-    state = drive(store, watch=_once(go_on))
+    engine = ScriptedEngine(LOSSES, watch=after(1, claim))
+    state = runner(store, corpus, data)(engine, trials=2)
     assert len(refused) == 1
     assert state.counts == {"complete": 2}
     assert [run.info.run_id for run in reader.sweeps(store)] == [state.run_id]
-
-
-def _once(do: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Do something the first time only."""
-    left = [do]
-    return lambda message: left.pop()(message) if left else None
