@@ -22,8 +22,6 @@ from lstm_sweep.models.data.source import Source, Workflow
 from lstm_sweep.models.network import evaluation
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.search.cli import main
-from lstm_sweep.search.store import registry
-from lstm_sweep.search.store.settings import load as load_settings
 from tests.contract.arithmetic import best_loss
 
 #: symbols that are drawn independently, and the probability that a session ends after one
@@ -81,7 +79,7 @@ def test_baselines_know_the_end_too(independent: Corpus) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the bundle of a network that has learned `PROCESS`."""
     folder = tmp_path_factory.mktemp("trained")
     lines = [" ".join(map(str, one.tolist())) for one in PROCESS.sessions(15_000, seed=0)]
@@ -101,42 +99,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_readme_of_a_bundle_says_where_the_end_comes(place: Path) -> None:
-    text = (place / "best" / "README.md").read_text(encoding="utf-8")
+@pytest.fixture
+def place(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder, in which the program runs."""
+    monkeypatch.chdir(trained)
+    return trained
+
+
+def test_the_readme_of_a_bundle_says_where_the_end_comes(trained: Path) -> None:
+    text = (trained / "best" / "README.md").read_text(encoding="utf-8")
     assert "code 2, `<end>`, comes after the last symbol of a session" in text
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     assert main([*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
-
-
-@pytest.mark.full
-def test_sessions_that_break_off_are_found(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(place)
-    rng = np.random.default_rng(7)
-    jobs = [one.tolist() for one in PROCESS.sessions(2_000, seed=9)]
-    broken = {n: int(rng.integers(1, len(jobs[n]))) for n in range(0, len(jobs), 10)}
-    cut = [jobs[n][: broken.get(n)] for n in range(len(jobs))]
-    Path("new.txt").write_text(
-        "\n".join(" ".join(map(str, job)) for job in cut) + "\n", encoding="utf-8"
-    )
-    found = printed(capsys, "detect", "best", "--data", "new.txt", "--below", "0.002")
-    names = {f"new.txt, session {n + 1}": size for n, size in broken.items()}
-    assert set(found["in_sessions"]) == set(names)
-    assert (found["ends"], found["symbols"]) == (True, sum(map(len, cut)))
-    for one in found["findings"]:
-        assert (one["symbol"], one["known"]) == ("<end>", True)
-        assert one["place"] == names[one["session"]] + 1
-        assert "<end>" not in one["before"]
-    open_ended = printed(
-        capsys, "detect", "best", "--data", "new.txt", "--below", "0.002", "--open"
-    )
-    assert (open_ended["ends"], open_ended["unexpected"]) == (False, 0)
-    assert main(["detect", "best", "--data", "new.txt", "--top", "1"]) == 0
-    assert any(": <end> (" in line for line in capsys.readouterr().out.splitlines())
 
 
 def faulty(job: list[int], kind: str) -> list[int]:
@@ -153,9 +130,8 @@ def faulty(job: list[int], kind: str) -> list[int]:
 
 
 def test_abnormal_sessions_are_found_at_the_rate_of_false_alarms_that_is_promised(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(place)
     jobs = [one.tolist() for one in PROCESS.sessions(6_000, seed=9)]
     kinds = ("order", "end", "broken", "count", "new")
     planted = {n: kinds[n // 20 % len(kinds)] for n in range(0, len(jobs), 20)}
@@ -191,9 +167,8 @@ def test_abnormal_sessions_are_found_at_the_rate_of_false_alarms_that_is_promise
 
 
 def test_each_session_has_the_loss_of_its_symbols(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(place)
     rows = printed(capsys, "score", "best", "--data", "log.txt")
     whole = printed(capsys, "detect", "best", "--data", "log.txt")
     assert (len(rows), rows[0]["session"]) == (whole["sessions"], "log.txt, session 1")
@@ -208,13 +183,18 @@ def test_each_session_has_the_loss_of_its_symbols(
 
 
 def test_sessions_that_go_on_are_judged_by_what_they_have_so_far(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(place)
     Path("open.txt").write_text("0 10\n0 10 50\n1 10 30\n2 11 30 90\n", encoding="utf-8")
     told = printed(capsys, "detect", "best", "--data", "open.txt", "--open")["verdicts"]
     assert [one["session"] for one in told["abnormal"]] == ["open.txt, session 4"]
     assert told["abnormal"][0]["by"] == "surprise" and told["rules"] == {}
+    asked = ("detect", "best", "--data", "open.txt", "--below", "0.002")
+    ended, goes_on = printed(capsys, *asked), printed(capsys, *asked, "--open")
+    ends = [one["place"] for one in ended["findings"] if one["symbol"] == "<end>"]
+    assert sorted(ends) == [3, 4, 4] and all(one["known"] for one in ended["findings"])
+    assert (ended["ends"], ended["unexpected"]) == (True, 4)
+    assert (goes_on["ends"], goes_on["unexpected"]) == (False, 1)
 
 
 def test_event_ids_are_followed_with_the_verdicts_of_a_batch(
@@ -248,9 +228,8 @@ def test_event_ids_are_followed_with_the_verdicts_of_a_batch(
 
 
 def test_too_few_normal_sessions_promise_nothing_and_more_can_be_given(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(place)
     asked = ["detect", "best", "--data", "log.txt", "--false-alarms", "0.0005"]
     assert main(asked) == 2
     [line] = capsys.readouterr().err.splitlines()
@@ -270,10 +249,7 @@ def test_a_calibration_that_is_damaged_gets_one_clear_line(
     assert "calibration.json: " in line and "counts: expected pairs of a code below" in line
 
 
-def test_generated_sessions_end(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(place)
+def test_generated_sessions_end(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("generate", "best", "--count", "40", "--seed", "3")
     jobs = printed(capsys, *asked)["sequences"]
     assert len({len(job) for job in jobs}) > 3  # each ends for itself
@@ -284,25 +260,3 @@ def test_generated_sessions_end(
     assert main(["generate", "best", "--prompt", "2 10", "--temperature", "0"]) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert line.split() == ["2", "10", "30", "92"]
-
-
-@pytest.mark.full
-def test_a_model_that_mlflow_serves_names_the_end_and_judges_it(place: Path) -> None:
-    import mlflow
-    import pandas as pd
-    from mlflow.models import Model
-
-    alphabet = bundle.read(str(place / "best"))[1].alphabet
-    folder, settings = place / "served", load_settings(place, {})
-    registry.write_symbols_model(settings, place / "best", folder, alphabet, Model())
-    assert mlflow.models.get_model_info(str(folder)).signature.outputs.input_names() == [
-        "next", "surprise", "end_surprise", "continuation",
-    ]  # fmt: skip
-    model = mlflow.pyfunc.load_model(str(folder))
-    whole, broken = [1, 10, 30, 91], [1, 10]
-    first, second = model.predict(pd.DataFrame({"ids": [whole, broken]}), {"length": 30})
-    assert first["next"][0]["symbol"] == "<end>" and first["next"][0]["probability"] > 0.9
-    assert first["end_surprise"] < 0.1 and second["end_surprise"] > 2
-    assert first["continuation"] == []
-    assert 1 <= len(second["continuation"]) < 30
-    assert "<end>" not in second["continuation"]
