@@ -13,7 +13,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 import time
+import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +76,13 @@ class Done:
     def json(self) -> Any:
         """What it printed, as one JSON document."""
         return json.loads(self.out)
+
+    @property
+    def refusal(self) -> str:
+        """The one line with which it was refused as bad input."""
+        assert (self.code, self.out) == (2, ""), self
+        [line] = self.err.splitlines()
+        return line
 
 
 Run = Callable[..., Done]
@@ -186,16 +195,35 @@ def run_program(
         process = start_program(*arguments, cwd=cwd, **environment)
         out, err = process.communicate(timeout_s)
         return Done(process.wait(), out, err)
+    given = outside() | environment
+    return run_command(PROGRAM, *arguments, cwd=cwd, environment=given, timeout_s=timeout_s)
+
+
+def run_command(
+    *command: str | Path,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 500,
+) -> Done:
+    """Run any program."""
     done = subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        cwd=cwd,
-        env=outside() | environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False,
         timeout=timeout_s,
-    )
+    )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def python_without_program(folder: Path) -> Path:
+    """Python of a new environment with the packages of this one, but for this program."""
+    venv.create(folder)
+    [own] = (folder / "lib").glob("python*/site-packages")
+    # files named there, by which editable packages are found, are not read
+    places = [path for path in sys.path if path.endswith("site-packages")]
+    (own / "packages.pth").write_text("\n".join([sysconfig.get_path("purelib"), *places]))
+    python = folder / "bin" / "python"
+    missing = run_command(python, "-c", "import lstm_sweep", cwd=folder, environment=outside())
+    assert "No module named 'lstm_sweep'" in missing.err
+    return python
 
 
 def start_program(*arguments: str | Path, cwd: Path, **environment: str) -> Started:

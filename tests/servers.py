@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -19,9 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 from tests.conftest import start_program
+from tests.launcher import Started
 
 #: hold the ports of this run's servers: only who sets SO_REUSEADDR, as servers do, can listen there
 _held = list[socket.socket]()
@@ -59,18 +59,30 @@ def wait_for_answer(
 def served(folder: Path, *options: str, **environment: str) -> Iterator[str]:
     """The server that `ui` starts in a folder; its address on this machine."""
     port = free_port()
-    process = start_program(
-        "ui", "--json", "--port", str(port), *options, cwd=folder, **environment
-    )
-    assert process.stdout is not None and process.stderr is not None
-    if not process.stdout.readline():
-        pytest.fail(process.stderr.read())
+    given = ("ui", "--json", "--port", str(port), *options)
+    process = start_program(*given, cwd=folder, **environment)
+    assert process.stdout.readline(), process.stderr.read()
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, *options: str, **environment: str
+) -> Iterator[tuple[dict[str, Any], Started]]:
+    """The service that `serve` starts in a folder: what it says first, and its process."""
+    process = start_program("serve", "--json", *options, cwd=folder, **environment)
+    told = process.stdout.readline()
+    assert told, process.stderr.read()
+    try:
+        yield json.loads(told), process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, process.stderr.read()
 
 
 class Server:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
-import signal
-import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,8 +16,8 @@ from playwright.sync_api import TimeoutError as NotShownError
 
 from tests import browser as browsers
 from tests.browser import CONTRAST, FAINT, HUE_ALONE, WITHIN_S, Tab
-from tests.conftest import run_here, run_program, start_program, write_text
-from tests.servers import served
+from tests.conftest import TINY, run_here, run_program, write_text
+from tests.servers import served, serving
 
 pytestmark = pytest.mark.full
 
@@ -54,20 +50,9 @@ def browser() -> Iterator[Browser]:
 def site(workplace: Callable[[str], Path], browser: Browser) -> Iterator[Site]:
     folder = workplace("pages")
     token = run_program("token", "add", "ann", "--role", "run", "--json", cwd=folder).json["token"]
-    service = start_program(
-        "serve", "--json", "--login", "--slots", "2", "--no-mlflow", cwd=folder,
-        LSTM_SWEEP_SLOTS=str(folder / "slots"),
-    )  # fmt: skip
-    try:
-        yield Site(json.loads(service.stdout.readline())["url"], token)
-    finally:
-        service.send_signal(signal.SIGTERM)
-        ended = service.wait(30)
-        asked = ["pgrep", "-f", f"service.jobs .*{folder}"]
-        found = subprocess.run(asked, capture_output=True, text=True, check=False)
-        for pid in map(int, found.stdout.split()):
-            os.kill(pid, signal.SIGKILL)
-    assert ended == 0
+    options = ("--login", "--slots", "2", "--no-mlflow")
+    with serving(folder, *options, LSTM_SWEEP_SLOTS=str(folder / "slots")) as (told, _):
+        yield Site(told["url"], token)
 
 
 def logged_in(browser: Browser, site: Site, *, javascript: bool = True) -> Tab:
@@ -187,10 +172,7 @@ def launch_by_keys(tab: Tab, data: Path) -> list[str]:
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files(data)
-    for name, keys in [
-        ("Space", "quick"),
-        ("Trials at most", str(TRIALS)),
-    ]:
+    for name, keys in [("Space", "quick"), ("Trials at most", str(TRIALS))]:
         tab.tab_to(name)
         page.keyboard.type(keys)
     tab.tab_to("More about the search")
@@ -303,12 +285,7 @@ def until(holds: Callable[[], bool], what: str) -> None:
 LOADED_MS = 60_000
 #: times that it is loaded
 LOADS = 4
-TWO = [
-    *("--set", "layer_size=6,8", "--set", "sequence_length=8", "--set", "batch_size=32"),
-    *("--set", "stride=8", "--set", "learning_rate=0.01", "--epochs", "2", "--size-rule", "off"),
-    *("--targets", "100", "--trials", "2", "--ladder", "off", "--confirm-configs", "0"),
-    *("--halving", "off"),
-]
+TWO = ("--trials", "2", "--confirm-configs", "0")
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +293,7 @@ def tab(workplace: Callable[[str], Path], browser: Browser) -> Iterator[Tab]:
     """A tab of a browser, and the MLflow UI on a store with a sweep of two trials."""
     folder = workplace("mlflow-pages")
     write_text(folder / "words.txt")
-    done = run_here("launch", "--data", "words.txt", "--name", "w", *TWO, cwd=folder)
+    done = run_here("launch", "--data", "words.txt", "--name", "w", *TINY, *TWO, cwd=folder)
     assert done.code == 0, done.err
     with served(folder) as address:
         yield Tab(browser, address)
@@ -341,9 +318,8 @@ def test_the_address_of_the_experiment_leads_to_learning_curves(tab: Tab) -> Non
 
 
 def test_the_run_of_a_sweep_begins_with_its_result(tab: Tab) -> None:
-    page = tab.go(
-        "/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=lstm-sweep"
-    )
+    view = "workflowType=machine_learning&viewStateShareKey=lstm-sweep"
+    page = tab.go(f"/#/experiments/1/runs?{view}")
     page.get_by_role("link", name="w", exact=True).first.click()
     page.get_by_text("is the best trial").wait_for()
     assert page.get_by_text("bits per symbol").first.is_visible()

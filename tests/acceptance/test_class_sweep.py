@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +13,8 @@ from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.settings import load
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.cases import Place, Swept
-from tests.conftest import start_program, wait_until
+from tests.conftest import wait_until
+from tests.servers import serving
 
 LENGTHS, WORDS = (3, 12), {"fast": "abc", "slow": "bcd", "lost": "cde"}
 
@@ -76,8 +75,8 @@ def test_it_says_how_well_classes_are_told_and_repeats(place: Place, swept: Swep
 
     again = place.run("rerun", result["best"]["trial"], "--json").json
     assert (again["verdict"], again["max_difference"]) == ("identical", 0)
-    refused = place.read("rerun", result["best"]["trial"], "--set", "stride=3")
-    assert "stride is no field" in refused.err.replace("'", "") and refused.code == 2
+    refused = place.read("rerun", result["best"]["trial"], "--set", "stride=3").refusal
+    assert "stride is no field" in refused.replace("'", "")
 
 
 MORE = (*DATA, "--unlabelled", "more.txt", "--minutes", "60", "--name", "u", *SEARCH)
@@ -88,15 +87,8 @@ def test_what_unlabelled_sequences_teach_comes_first_and_outlives_a_kill(place: 
     rows = (place.folder / "rows.tsv").read_text(encoding="utf-8").splitlines()[1:]
     texts = [row.partition("\t")[2] for row in rows]
     (place.folder / "more.txt").write_text("\n".join(texts * 2) + "\n", encoding="utf-8")
-    begun = place.start(*MORE)
-    wait_until(lambda: any(one["outcome"] for one in place.trials("u-unlabelled")), begun)
-    os.kill(begun.pid, signal.SIGKILL)
-    begun.wait()
-    first = {row["trial"]: row["val_loss"] for row in place.trials("u-unlabelled")}
-    begun = place.start(*MORE)
-    wait_until(lambda: any(one["outcome"] for one in place.trials("u")), begun)
-    os.kill(begun.pid, signal.SIGKILL)
-    begun.wait()
+    first = {row["trial"]: row["val_loss"] for row in broken_off(place, "u-unlabelled")}
+    broken_off(place, "u")
     learnt = place.trials("u-unlabelled")
     assert len(learnt) == 3 and first.items() & {(one["trial"], one["val_loss"]) for one in learnt}
     result = place.run("resume", "u", "--json").json
@@ -111,23 +103,28 @@ def test_what_unlabelled_sequences_teach_comes_first_and_outlives_a_kill(place: 
     assert "has 8: expected the same" in layers
 
 
+def broken_off(place: Place, sweep: str) -> list[dict[str, Any]]:
+    """Trials of a sweep once one of them has ended and the program is killed."""
+    begun = place.start(*MORE)
+    wait_until(lambda: any(one["outcome"] for one in place.trials(sweep)), begun)
+    begun.kill()
+    begun.wait()
+    return place.trials(sweep)
+
+
 def refusal(place: Place, *pretrained: str) -> str:
     """Why trials cannot begin with this network, in one line."""
-    refused = place.read(*DATA, "--minutes", "1", "--pretrained", *pretrained)
-    assert refused.code == 2 and refused.err.count("\n") == 1
-    return refused.err
+    return place.read(*DATA, "--minutes", "1", "--pretrained", *pretrained).refusal
 
 
 @pytest.mark.full
 def test_a_service_queues_what_comes_first_and_names_no_folder_of_its_own(place: Place) -> None:
     home = place.folder / "service"
     home.mkdir()
-    served = start_program("serve", "--json", "--no-mlflow", cwd=home)
-    try:
-        server = ("--server", json.loads(served.stdout.readline())["url"])
-        done = place.read(
-            *DATA, "--minutes", "60", "--name", "v", *SEARCH[:-1], *server, "--detach"
-        )
+    with serving(home, "--no-mlflow") as (told, _):
+        server = ("--server", told["url"])
+        begun = (*DATA, "--minutes", "60", "--name", "v", *SEARCH[:-1], *server, "--detach")
+        done = place.read(*begun)
         assert done.code == 0, done.err
         assert (
             "trials begin with what v-unlabelled learns" in place.read("status", "v", *server).out
@@ -142,9 +139,6 @@ def test_a_service_queues_what_comes_first_and_names_no_folder_of_its_own(place:
         store = MlflowStore(load(home, {}))
         network = reader.read_spec(reader.existing_sweep(store, "v")).pretrained
         assert network and Path(network).is_relative_to(home) and "v-unlabelled" in network
-    finally:
-        served.send_signal(signal.SIGTERM)
-        assert served.wait(60) == 0
 
 
 @pytest.mark.usefixtures("swept")

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import subprocess
-import sys
-import sysconfig
 import time
 import urllib.request
-import venv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +25,18 @@ from lstm_sweep.search.store.tracking import MlflowStore, Store
 from tests import ray_cluster
 from tests.acceptance.test_class_sweep import DATA, SEARCH, write_rows
 from tests.cases import Place
-from tests.conftest import TINY, outside, run_here, start_program, wait_until, write_text
+from tests.conftest import (
+    TINY,
+    outside,
+    python_without_program,
+    run_command,
+    run_here,
+    wait_until,
+    write_text,
+)
 from tests.launcher import Started
 from tests.ray_cluster import RayCluster, started
+from tests.servers import serving
 from tests.sweeps import PLAIN, tiny_spec
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
@@ -189,44 +193,26 @@ def test_a_sweep_whose_cluster_has_died_goes_on_on_another(
 PACKAGE = Path(lstm_sweep.__file__).parent
 
 
-def without_program(folder: Path) -> str:
-    """Python of a new environment with the packages of this one, but for this program."""
-    venv.create(folder)
-    [own] = (folder / "lib").glob("python*/site-packages")
-    # files named there, by which editable packages are found, are not read
-    places = [path for path in sys.path if path.endswith("site-packages")]
-    (own / "packages.pth").write_text("\n".join([sysconfig.get_path("purelib"), *places]))
-    return str(folder / "bin" / "python")
-
-
 def test_the_program_comes_to_nodes_that_do_not_have_it(
     workplace: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    folder, python = workplace("sent"), without_program(tmp_path / "venv")
+    folder, python = workplace("sent"), str(python_without_program(tmp_path / "venv"))
     write_text(folder / "words.txt")
-    found = subprocess.run(
-        [python, "-c", "import ray, lstm_sweep"],
-        cwd=folder, env=outside(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "No module named 'lstm_sweep'" in found.stderr
     store = f"sqlite:///{folder / 'mlflow.db'}"
     wanted = {"py_modules": [str(PACKAGE)], "env_vars": {"MLFLOW_TRACKING_URI": store}}
     with started(python=python) as head:
-        done = subprocess.run(
-            [
-                *(python, "-m", "ray.scripts.scripts", "job", "submit", "--address", head.address),
-                *("--runtime-env-json", json.dumps(wanted), "--"),
-                *("python", "-m", "lstm_sweep", "launch", "--on", "ray", "--name", "sent"),
-                *("--data", str(folder / "words.txt"), "--trials", "2"),
-                *("--confirm-configs", "0", *TINY),
-            ],
+        # Ray takes its address, which tests of other clusters set, before --address
+        own = {"RAY_ADDRESS": head.address, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)}
+        done = run_command(
+            *(python, "-m", "ray.scripts.scripts", "job", "submit", "--address", head.address),
+            *("--runtime-env-json", json.dumps(wanted), "--"),
+            *("python", "-m", "lstm_sweep", "launch", "--on", "ray", "--name", "sent"),
+            *("--data", str(folder / "words.txt"), "--trials", "2"),
+            *("--confirm-configs", "0", *TINY),
             cwd=folder,
-            # Ray takes this variable, which tests of other clusters set, before --address
-            env=outside()
-            | {"RAY_ADDRESS": head.address, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)},
-            capture_output=True, text=True, check=False, timeout=400,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+            environment=outside() | own,
+        )
+    assert done.code == 0, done
     records = reader.trials(MlflowStore(load(folder, {"MLFLOW_TRACKING_URI": store})), "sent")
     assert [record.outcome for record in records] == ["complete"] * 2
 
@@ -238,31 +224,19 @@ def test_the_program_comes_to_nodes_that_do_not_have_it(
 TRIALS = {"a": 6, "b": 14}
 
 
-@pytest.fixture
-def folder(workplace: Callable[[str], Path]) -> Path:
-    return workplace("on_ray")
-
-
-@pytest.fixture
-def service(folder: Path, ray_cluster: RayCluster) -> Iterator[Started]:
-    """A service on the cluster's head, whose first line says where it answers."""
-    command = ["serve", "--json", "--no-mlflow", "--on", "ray", "--data-root", "."]
-    address = ray_cluster.login["RAY_ADDRESS"]
-    login = {name: value for name, value in ray_cluster.login.items() if name != "RAY_ADDRESS"}
-    started = start_program(*command, "--address", address, cwd=folder, **login)
-    yield started
-    if started.poll() is None:
-        started.send_signal(signal.SIGTERM)
-        assert started.wait(60) == 0, started.stderr.read()
-
-
 def test_two_sweeps_share_a_cluster(
-    folder: Path, service: Started, ray_cluster: RayCluster
+    workplace: Callable[[str], Path], ray_cluster: RayCluster
 ) -> None:
+    folder, login = workplace("on_ray"), dict(ray_cluster.login)
+    options = ("--no-mlflow", "--on", "ray", "--data-root", ".", "--address")
+    with serving(folder, *options, login.pop("RAY_ADDRESS"), **login) as (told, service):
+        share(folder, told["url"], service)
+    assert all(ray_cluster.agents(node) == set() for node in ("one", "two"))
+
+
+def share(folder: Path, url: str, service: Started) -> None:
+    """Have two sweeps share the slots, pause one, and resume it, until both have ended."""
     data, settings = write_text(folder / "words.txt"), load(folder, {})
-    line = service.stdout.readline()
-    assert line, service.stderr.read()
-    url = json.loads(line)["url"]
     store = MlflowStore(settings)
     store.signer = Signer(service_folder(settings, folder) / "drivers" / KEY)
     more = {"data": str(data), "algo": "random", "ladder": False}
@@ -286,7 +260,6 @@ def test_two_sweeps_share_a_cluster(
         complete = {number: count for (number, how), count in ends.items() if how == "complete"}
         assert complete == dict.fromkeys(range(TRIALS[name]), 1)
         assert {how for _, how in ends} <= {"complete", "lost"}
-    assert all(ray_cluster.agents(node) == set() for node in ("one", "two"))
 
 
 def _ask(url: str, path: str, data: bytes | None = None) -> Any:

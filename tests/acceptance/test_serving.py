@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,18 +17,21 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Done, run_here, run_program, write_text
+from tests.conftest import (
+    TINY,
+    Done,
+    outside,
+    python_without_program,
+    run_command,
+    run_here,
+    run_program,
+    write_text,
+)
 from tests.postgres import do_without
 from tests.servers import free_port, wait_for_answer
 
 pytestmark = pytest.mark.full
-FEW = [
-    *("--set", "layer_size=8", "--set", "sequence_length=10", "--set", "batch_size=32"),
-    *("--set", "learning_rate=0.01", "--epochs", "1", "--size-rule", "off", "--targets", "100"),
-    *("--trials", "1", "--ladder", "off", "--confirm-configs", "0"),
-]
-
-
+FEW = [*TINY, "--epochs", "1", "--trials", "1", "--confirm-configs", "0"]
 #: the bundle that `launch` proposes
 BEST = "words-1-best"
 
@@ -57,28 +59,15 @@ def exported(folder: Path) -> Done:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of an environment with the libraries that are installed here, but not with ours."""
-    folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    [packages] = folder.glob("lib/python*/site-packages")
-    libraries = [path for path in sys.path if path.endswith("site-packages")]
-    (packages / "libraries.pth").write_text("\n".join(libraries), encoding="utf-8")
-    python = folder / "bin" / "python"
+    python = python_without_program(tmp_path_factory.mktemp("environment"))
     for name, start in (
         ("mlflow", "from mlflow.cli import cli as main"),
         ("uvicorn", "from uvicorn.main import main"),
     ):
-        script = folder / "bin" / name
+        script = python.parent / name
         script.write_text(f"#!{python}\n{start}\nmain()\n", encoding="utf-8")
         script.chmod(0o755)
-    there = subprocess.run(
-        [python, "-c", "import lstm_sweep"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "No module named 'lstm_sweep'" in there.stderr
-    return folder / "bin"
+    return python.parent
 
 
 @contextlib.contextmanager
@@ -90,12 +79,11 @@ def served(command: str, environment: Path, folder: Path) -> Iterator[str]:
         name, _, value = words.pop(0).partition("=")
         variables[name] = value
     variables["PATH"] = f"{environment}:{os.environ['PATH']}"
-    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     log = folder / "served.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [environment / words[0], *words[1:]],
-            env=outside | variables,
+            env=outside() | variables,
             cwd=folder / BEST,
             stdout=output,
             stderr=output,
@@ -143,8 +131,7 @@ def test_a_registered_model_answers_what_the_commands_print(
     detected = run_here("detect", BEST, "--data", "new.txt", *options, cwd=folder).json
     with served(serve.strip(), environment, folder) as address:
         typed = curl.replace(f"http://127.0.0.1:{port}", address)
-        said = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True)
-        [printed] = json.loads(said.stdout)["predictions"]
+        [printed] = run_command("bash", "-c", typed).json["predictions"]
         params = {"top": 3, "length": 12}
         texts = ["the ", new.read_text(encoding="utf-8")]
         asked = {"dataframe_records": [{"text": text} for text in texts], "params": params}
