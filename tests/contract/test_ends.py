@@ -22,6 +22,8 @@ from lstm_sweep.models.data.source import Source, Workflow
 from lstm_sweep.models.network import evaluation
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.search.cli import main
+from lstm_sweep.search.store import registry
+from lstm_sweep.search.store.settings import load as load_settings
 from tests.contract.arithmetic import best_loss
 
 #: symbols that are drawn independently, and the probability that a session ends after one
@@ -260,3 +262,15 @@ def test_generated_sessions_end(place: Path, capsys: pytest.CaptureFixture[str])
     assert main(["generate", "best", "--prompt", "2 10", "--temperature", "0"]) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert line.split() == ["2", "10", "30", "92"]
+
+
+@pytest.mark.full
+def test_a_model_that_mlflow_serves_says_that_it_judges_ends(trained: Path, tmp_path: Path) -> None:
+    from mlflow.models import Model, get_model_info
+
+    alphabet = bundle.read(str(trained / "best"))[1].alphabet
+    settings = load_settings(tmp_path, {})
+    registry.write_symbols_model(settings, trained / "best", tmp_path / "m", alphabet, Model())
+    assert get_model_info(str(tmp_path / "m")).signature.outputs.input_names() == [
+        "next", "surprise", "end_surprise", "continuation",
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,8 +62,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_trial_reports_each_epoch_and_ends_complete(
     engine: Engine, corpus: Path, tmp_path: Path
 ) -> None:
-    slot = engine.slots[0]
-    before = engine.slots
+    slot, *_ = before = engine.slots
     with pytest.raises(LookupError, match=str(slot)):
         engine.collect(slot)
     assert engine.wait(0.01) == []
@@ -75,28 +75,21 @@ def test_a_trial_reports_each_epoch_and_ends_complete(
     assert [m.number for m in messages if isinstance(m, RoundDone)] == [1, 2]
 
 
-def test_a_trial_of_so_many_steps_ends_with_them(
-    engine: Engine, corpus: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("changes", "ended"),
+    [({"steps": 5}, "it was to take 5 steps"), ({"most_rounds": 1}, "it was to take 1 epochs")],
+)
+def test_a_trial_of_so_many_steps_or_rounds_ends_with_them(
+    engine: Engine, corpus: Path, tmp_path: Path, changes: dict[str, Any], ended: str
 ) -> None:
     slot = engine.slots[0]
     begun = job(corpus, tmp_path, slot)
-    engine.start(replace(begun, trial=replace(begun.trial, steps=5)))
-    *_, done, ended = listen(engine)[slot]
-    assert isinstance(done, RoundDone) and (done.number, done.last) == (1, True)
-    assert 0 < done.metrics["epoch"] < 0.5
-    assert ended == Ended(Outcome.COMPLETE, "it was to take 5 steps")
-
-
-def test_a_trial_of_so_many_rounds_ends_after_them(
-    engine: Engine, corpus: Path, tmp_path: Path
-) -> None:
-    slot = engine.slots[0]
-    begun = job(corpus, tmp_path, slot)
-    assert begun.trial.planned_rounds == 2
-    engine.start(replace(begun, trial=replace(begun.trial, most_rounds=1)))
-    messages = listen(engine)[slot]
-    assert [m.number for m in messages if isinstance(m, RoundDone)] == [1]
-    assert messages[-1] == Ended(Outcome.COMPLETE, "it was to take 1 epochs")
+    engine.start(replace(begun, trial=replace(begun.trial, **changes)))
+    heard = listen(engine)[slot]
+    [done] = [message for message in heard if isinstance(message, RoundDone)]
+    assert done.number == 1
+    assert done.last or "steps" not in changes
+    assert heard[-1] == Ended(Outcome.COMPLETE, ended)
 
 
 def test_the_files_of_a_trial_are_collected_once_it_has_ended(

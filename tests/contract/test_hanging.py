@@ -11,21 +11,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from typing_extensions import override
 
-from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions.rerun import train_again
 from lstm_sweep.search.driver import health
-from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
-from lstm_sweep.spaces.space import from_mapping
-from tests.contract.sittings import after, interrupt
+from tests.contract.sittings import after, go_on, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -113,33 +109,6 @@ def test_a_worker_tells_that_it_computes_before_a_report_and_after_one(
     assert set(told[:-1]) <= {Computing()}
 
 
-# Networks that are too large for the memory are tried twice
-
-
-MANY_LOSSES = {number: [3.0 - number / 100, 2.9 - number / 100] for number in range(40)}
-SPACE = from_mapping(
-    {
-        "direction": "uni",
-        "dropout": {"low": 0, "high": 0.5},
-        "layer_size": [6, 24],
-        "sequence_length": 8,
-        "stride": 8,
-        "epochs": 2,
-    },
-    "test",
-)
-
-
-class LittleMemory(ScriptedEngine):
-    """An engine without memory for layers of more than 6 units."""
-
-    @override
-    def start(self, job: Job) -> None:
-        super().start(job)
-        if as_lstm_config(job.trial.config).layer_size > 6:
-            self._messages = [Ended(Outcome.OUT_OF_MEMORY, "memory of the host")]
-
-
 def attempts(store: Store) -> dict[int, list[tuple[int, str]]]:
     """Attempts of each trial, and how each has ended."""
     found: dict[int, list[tuple[int, str]]] = {}
@@ -149,19 +118,16 @@ def attempts(store: Store) -> dict[int, list[tuple[int, str]]]:
     return found
 
 
-def test_they_are_tried_twice_also_when_a_sweep_goes_on(store: Store, corpus: Corpus) -> None:
-    spec = tiny_spec(space=SPACE, trials=12, ladder=False, confirm_configs=0, early_stopping=0)
-    engine = LittleMemory(MANY_LOSSES, watch=after(8, interrupt))
+def test_a_network_that_is_too_large_for_the_memory_is_tried_twice_also_when_a_sweep_goes_on(
+    store: Store, corpus: Corpus, data: Path
+) -> None:
+    full = dict.fromkeys((1, 4), Ended(Outcome.OUT_OF_MEMORY, "memory of the host"))
+    spec = tiny_spec(data=str(data), trials=6, **PLAIN)
+    engine = ScriptedEngine(LOSSES, endings=full, watch=after(7, interrupt))
     with pytest.raises(KeyboardInterrupt):
         sweep_of(store, corpus, engine, spec).run()
     twice = [(1, "out_of_memory"), (2, "out_of_memory")]
-    failed = [number for number, ends in attempts(store).items() if ends[0] == twice[0]]
-    assert failed and all(attempts(store)[number] == twice for number in failed)
-    past = rebuild(store, reader.existing_sweep(store, "s"))
-    engine = LittleMemory(MANY_LOSSES)
-    state = sweep_of(store, corpus, engine, past.state.spec, past=past).run()
-    failed = [number for number, ends in attempts(store).items() if ends[-1] == twice[1]]
-    assert all(attempts(store)[number] == twice for number in failed)
-    counts = dict(state.counts)
-    assert counts.pop("out_of_memory") == len(failed)
-    assert counts.keys() <= {"complete", "pruned"} and sum(counts.values()) == 12 - len(failed)
+    assert attempts(store)[1] == twice
+    state = go_on(store, corpus, ScriptedEngine(LOSSES, endings=full))
+    assert [number for number, ends in attempts(store).items() if ends == twice] == [1, 4]
+    assert state.counts == {"complete": 4, "out_of_memory": 2}

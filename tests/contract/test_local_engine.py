@@ -22,6 +22,7 @@ from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.local import memory_kills
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
+from lstm_sweep.search.process.scoped import is_running, start_ticks
 from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone
 from tests.contract.engine_jobs import (
     CONFIG,
@@ -60,18 +61,6 @@ def test_gpus_of_trials_have_the_numbers_of_nvml_unless_another_order_is_given(
         assert os.environ["CUDA_DEVICE_ORDER"] == (found or given)
 
 
-def test_a_killed_worker_is_lost_and_its_slot_serves_again(
-    local: Engine, corpus: Path, tmp_path: Path
-) -> None:
-    slot = local.slots[0]
-    local.start(job(corpus, tmp_path, slot, ENDLESS))
-    wait_for_progress(local)
-    os.kill(worker_of(local, slot), signal.SIGRTMIN + 1)  # which has no name
-    assert listen(local)[slot][-1] == Ended(Outcome.LOST, "its worker was killed by signal 35")
-    local.start(job(corpus, tmp_path / "again", slot))
-    assert listen(local)[slot][-1] == Ended(Outcome.COMPLETE)
-
-
 def test_a_worker_has_one_core_and_a_fresh_process_and_is_gone_when_all_is_closed(
     local: Engine, corpus: Path, tmp_path: Path
 ) -> None:
@@ -90,8 +79,7 @@ def test_a_worker_has_one_core_and_a_fresh_process_and_is_gone_when_all_is_close
 def test_what_libraries_print_goes_to_the_log_of_the_trial(
     local: Engine, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    slot = local.slots[0]
-    failing = job(corpus / "missing", tmp_path, slot)
+    failing = job(corpus / "missing", tmp_path, local.slots[0])
     local.start(failing)
     listen(local)
     assert capfd.readouterr() == ("", "")
@@ -131,6 +119,7 @@ def test_trials_are_lost_with_the_server_that_forks_them_and_none_runs_on(
         local.start(job(corpus, tmp_path / str(slot.index), slot, ENDLESS))
     wait_for_progress(local)
     workers = [worker_of(local, slot) for slot in local.slots]
+    born = [start_ticks(worker) for worker in workers]
     os.kill(workers[1], signal.SIGSTOP)  # as one that hangs
     local.stop(second, Ended(Outcome.HUNG, "silent"))
     os.kill(_forkserver(), signal.SIGKILL)
@@ -139,7 +128,7 @@ def test_trials_are_lost_with_the_server_that_forks_them_and_none_runs_on(
     assert heard[first][-1] == Ended(Outcome.LOST, why)
     assert heard[second][-1] == Ended(Outcome.HUNG, "silent")
     until = time.monotonic() + 60
-    while any(Path(f"/proc/{worker}").exists() and _state(worker) != "Z" for worker in workers):
+    while any(map(is_running, workers, born)):
         assert time.monotonic() < until
         time.sleep(0.1)
     local.start(job(corpus, tmp_path / "again", second))
@@ -191,27 +180,23 @@ def _forkserver() -> int:
     return pid
 
 
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
-
-
 # Workers that the kernel kills for their memory are told from those killed by hand
 
 
 @pytest.mark.parametrize(
-    ("more", "number", "outcome"),
+    ("more", "number", "outcome", "reason"),
     [
-        (1, signal.SIGKILL, Outcome.OUT_OF_MEMORY),
-        (1, signal.SIGTERM + 20, Outcome.LOST),
+        (1, signal.SIGKILL, Outcome.OUT_OF_MEMORY, "memory of the host: "),
+        # one that has no name
+        (1, signal.SIGRTMIN + 1, Outcome.LOST, "its worker was killed by signal 35"),
+        (0, signal.SIGKILL, Outcome.LOST, "its worker was killed by SIGKILL"),
     ],
 )
-def test_a_worker_was_killed_for_memory_if_the_kernel_counts_one_more(
+def test_a_killed_worker_is_lost_or_was_killed_for_memory_if_the_kernel_counts_one_more(
     more: int,
     number: int,
     outcome: Outcome,
+    reason: str,
     local: Engine,
     corpus: Path,
     tmp_path: Path,
@@ -225,7 +210,9 @@ def test_a_worker_was_killed_for_memory_if_the_kernel_counts_one_more(
     os.kill(worker_of(local, slot), number)
     ended = listen(local)[slot][-1]
     assert isinstance(ended, Ended) and ended.outcome is outcome
-    assert ended.reason.startswith("memory of the host: ") is (outcome is Outcome.OUT_OF_MEMORY)
+    assert ended.reason.startswith(reason)
+    local.start(job(corpus, tmp_path / "again", slot))
+    assert listen(local)[slot][-1] == Ended(Outcome.COMPLETE)
 
 
 @pytest.fixture
