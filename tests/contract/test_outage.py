@@ -1,4 +1,4 @@
-"""A store that fails under a sweep: a server that is down, a lock, a lost answer."""
+"""A store that fails under a sweep: one that is mute, a lock, a lost answer, a full disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,40 +34,12 @@ from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Slot, Trial
 from tests.contract.sittings import Listening, check, four_trials
 from tests.fakes import ScriptedCluster, ScriptedEngine
-from tests.servers import Server
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture
 def store(workplace: Callable[[str], Path]) -> MlflowStore:
     return store_in(workplace("outage"))
-
-
-@pytest.mark.full
-def test_a_server_that_is_down_for_a_while_is_waited_for(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "LONGEST_WAIT_S", 1.0)
-    server = Server(workplace("behind"))
-    server.start()
-    store = MlflowStore(Settings(server.address, None, "outage", "test"))
-    back: list[threading.Thread] = []
-
-    def go_down(message: RoundDone) -> None:
-        if not back:
-            server.kill()
-            back.append(threading.Thread(target=server.start))
-            back[0].start()
-
-    display = Listening()
-    engine = ScriptedEngine(LOSSES, watch=go_down)
-    try:
-        four_trials(store, corpus, data, engine=engine, observer=display, writer=Writer).run()
-        assert any("does not answer" in text for text in display.told)
-        check(store)
-    finally:
-        back[0].join()
-        server.stop()
 
 
 def test_a_trial_is_judged_while_a_request_is_under_way(
@@ -95,6 +67,20 @@ def test_a_trial_is_judged_while_a_request_is_under_way(
     check(store)
 
 
+class Mute:
+    """A client that is `asked`, and does not answer."""
+
+    def __init__(self, asked: Callable[[], object]) -> None:
+        self._asked = asked
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **more: Any) -> Any:
+            self._asked()
+            raise TimeoutError("no answer")
+
+        return call
+
+
 @pytest.mark.parametrize("signalled", [False, True], ids=["by a thread", "by a signal"])
 def test_a_store_that_is_mute_when_an_end_is_wanted_is_not_waited_for(
     store: MlflowStore,
@@ -107,16 +93,9 @@ def test_a_store_that_is_mute_when_an_end_is_wanted_is_not_waited_for(
     monkeypatch.setattr(writer, "GIVE_UP_S", 0.3)
     mute, interrupts = threading.Event(), Shield() if signalled else Interrupts()
 
-    class Mute:
-        def __getattr__(self, name: str) -> Any:
-            def wait(*arguments: Any, **more: Any) -> Any:
-                mute.wait(60 if signalled else 0.5)  # a thread's end waits for the timeout of one
-                raise TimeoutError("no answer")
-
-            return wait
-
     def fall_silent(message: RoundDone) -> None:
-        store.client = Mute()
+        # a thread's end waits for the timeout of one
+        store.client = Mute(lambda: mute.wait(60 if signalled else 0.5))
         if signalled:
             os.kill(os.getpid(), signal.SIGTERM)
         else:
@@ -234,28 +213,10 @@ def test_a_database_that_another_program_has_locked_is_waited_for(
     assert store.tags(run_id)["a"] == "b"
 
 
-# A rerun whose store fails while it trains: a server that is down, a full disk
+# A rerun whose store fails while it trains
 
 
 SLOT, GONE = Slot(0, core=0, node="node-0"), SlotLost("its node has left the cluster")
-
-
-class Waiting(Listening):
-    """Calls `at_outage` when the store is waited for the first time."""
-
-    def __init__(self, at_outage: Callable[[], object] = lambda: None) -> None:
-        super().__init__()
-        self._at_outage = at_outage
-
-    @property
-    def waits(self) -> list[str]:
-        """What it was told of a store that does not answer."""
-        return [text for text in self.told if text.startswith("the store does not answer")]
-
-    def said(self, text: str) -> None:
-        super().said(text)
-        if self.waits == [text]:
-            self._at_outage()
 
 
 def one_trial(store: Store, corpus: Corpus, data: Path) -> TrialRecord:
@@ -274,51 +235,38 @@ def reruns(store: Store) -> list[tuple[str, str | None, str | None]]:
     ]
 
 
-def killing(server: Server) -> Callable[[RoundDone], None]:
-    """Kills a server when the first epoch is reported."""
-
-    def kill(done: RoundDone) -> None:
-        if done.number == 1:
-            server.kill()
-
-    return kill
-
-
-@pytest.fixture
-def server(workplace: Callable[[str], Path]) -> Iterator[Server]:
-    started = Server(workplace("rerun"))
-    started.start()
-    yield started
-    started.stop()
-
-
-@pytest.mark.full
-def test_ctrl_c_ends_a_rerun_whose_server_is_down_and_the_next_one_closes_its_run(
-    server: Server, corpus: Corpus, data: Path
+def test_ctrl_c_ends_a_rerun_whose_store_is_mute_and_the_next_one_closes_its_run(
+    store: MlflowStore, corpus: Corpus, data: Path
 ) -> None:
-    store = MlflowStore(Settings(server.address, None, "outage", "test"))
-    record = one_trial(store, corpus, data)
-    engine = ScriptedEngine(LOSSES, watch=killing(server))
-    observer = Waiting(at_outage=lambda: os.kill(os.getpid(), signal.SIGINT))
-    shield = Shield()
+    record, client, observer, shield = (
+        one_trial(store, corpus, data),
+        store.client,
+        Listening(),
+        Shield(),
+    )
+    asked = threading.Event()
+
+    def interrupt() -> None:
+        if not asked.is_set():
+            asked.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def fall_silent(done: RoundDone) -> None:
+        store.client = Mute(interrupt)
+
+    engine = ScriptedEngine(LOSSES, watch=fall_silent)
     with pytest.raises(Interrupted) as caught, shield.up():
         train_again(store, record, engine, {}, observer=observer, interrupts=shield)
     assert caught.value.code == 130
     assert "was left open" in observer.told[-1]
 
-    server.start()
+    store.client = client
     assert reruns(store) == [("RUNNING", None, None)]
-    at_work = store.create_run(
-        "other",
-        {"sweep.phase": "rerun"} | Lease(store, "").tag,
-        reader.sweeps(store)[0].info.run_id,
-    )
+    parent, tags = reader.sweeps(store)[0].info.run_id, {"sweep.phase": "rerun"}
+    at_work = store.create_run("other", tags | Lease(store, "").tag, parent)
     train_again(store, record, ScriptedEngine(LOSSES), {})
-    ended = [
-        ("FAILED", "lost", "its process ended without closing it"),
-        ("FINISHED", "complete", ""),
-    ]
-    assert reruns(store) == [ended[0], ("RUNNING", None, None), ended[1]]
+    lost = ("FAILED", "lost", "its process ended without closing it")
+    assert reruns(store) == [lost, ("RUNNING", None, None), ("FINISHED", "complete", "")]
     assert store.run(at_work).info.status == "RUNNING"
 
 
@@ -330,9 +278,8 @@ class Taken(ScriptedCluster):
 
 
 def test_a_rerun_whose_slot_is_lost_while_it_waits_for_that_is_lost(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+    store: MlflowStore, corpus: Corpus, data: Path
 ) -> None:
-    store = store_in(workplace("lost"))
     record = one_trial(store, corpus, data)
     cluster, observer = Taken(LOSSES, (SLOT,), {2: [(SLOT, GONE)]}), Listening()
     again = train_again(store, record, cluster, {}, observer=observer)
@@ -344,38 +291,24 @@ def test_a_rerun_whose_slot_is_lost_while_it_waits_for_that_is_lost(
     assert cluster.started == []
 
 
-class Full:
-    """A client that cannot write."""
-
-    def __init__(self, client: Any) -> None:
-        self._client, self.failed = client, threading.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "log_batch":
-            return self._fail
-        return getattr(self._client, name)
-
-    def _fail(self, *arguments: Any, **more: Any) -> None:
-        self.failed.set()
-        raise OSError(errno.ENOSPC, "full")
-
-
 def test_a_rerun_that_a_full_disk_ends_is_closed_if_there_is_space_again(
-    workplace: Callable[[str], Path], corpus: Corpus, data: Path
+    store: MlflowStore, corpus: Corpus, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = store_in(workplace("full"))
-    record = one_trial(store, corpus, data)
-    client = store.client
-    full = Full(client)
+    record, failed = one_trial(store, corpus, data), threading.Event()
+    log_batch = MlflowClient.log_batch
 
     class Freed(ScriptedEngine):
         def close(self) -> None:
-            store.client = client
+            monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+
+    def fail(*arguments: Any, **more: Any) -> None:
+        failed.set()
+        raise OSError(errno.ENOSPC, "full")
 
     def fill(done: RoundDone) -> None:
-        store.client = full
+        monkeypatch.setattr(MlflowClient, "log_batch", fail)
         if done.number == 2:  # the first is to be logged
-            full.failed.wait(60)
+            failed.wait(60)
 
     with pytest.raises(StoreError, match="no space left"):
         train_again(store, record, Freed(LOSSES, watch=fill), {})
