@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+
+import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions.local import Local
@@ -56,6 +59,14 @@ def store_in(folder: Path) -> MlflowStore:
     """The SQLite store of a folder."""
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     return MlflowStore(Settings(uri, (folder / "artifacts").as_uri(), "test", "test"))
+
+
+def real_store(request: pytest.FixtureRequest) -> MlflowStore:
+    """The store that a parameter of a fixture names: in `sqlite`, or behind a `server`."""
+    if request.param == "server":
+        address = request.getfixturevalue("tracking_server")
+        return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
+    return store_in(request.getfixturevalue("workplace")("sqlite"))
 
 
 def local(store: Store) -> Local:

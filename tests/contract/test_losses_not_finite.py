@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
 from lstm_sweep.search.values.sweep import SweepStatus
-from lstm_sweep.search.values.trial import LARGEST, Ended, Job, Message, Outcome
+from lstm_sweep.search.values.trial import LARGEST, Ended, Outcome
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import Listening
 from tests.fakes import ScriptedEngine
@@ -34,24 +35,10 @@ CURVES = st.lists(
 )
 
 
-class Templates(ScriptedEngine):
-    """An engine whose trials return their last loss, as templates do."""
-
-    def start(self, job: Job) -> None:
-        super().start(job)
-        losses = self._losses[job.trial.number]
-        self._messages[-1] = Ended(Outcome.COMPLETE, loss=losses[-1])
-
-
-class Told(ScriptedEngine):
-    """An engine whose trials report given messages."""
-
-    def __init__(self, messages: list[Message]) -> None:
-        super().__init__({})
-        self._all = messages
-
-    def start(self, job: Job) -> None:
-        self._messages = list(self._all)
+def returning(losses: Iterable[float], rounds: Sequence[list[float]]) -> ScriptedEngine:
+    """An engine whose trials report rounds, and return a loss, as templates do."""
+    endings = {n: Ended(Outcome.COMPLETE, loss=loss) for n, loss in enumerate(losses)}
+    return ScriptedEngine(dict(enumerate(rounds)), endings=endings)
 
 
 def corpus_spec(data: Path) -> SweepSpec:
@@ -116,29 +103,20 @@ def check_never_won(sweep: Sweep, curves: list[list[float]], *, returned: bool) 
     assert state.best_loss == min(expected, default=None)
 
 
-MANY = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@MANY
+@pytest.mark.parametrize("returned", [False, True], ids=["of a corpus", "of a template"])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(curves=CURVES)
 def test_in_no_phase_of_a_search_a_loss_that_is_no_number_wins(
-    curves: list[list[float]], corpus: Corpus, data: Path
+    curves: list[list[float]], returned: bool, corpus: Corpus, data: Path, tmp_path: Path
 ) -> None:
-    engine = ScriptedEngine(dict(enumerate(curves)))
-    sweep = sweep_of(MemoryStore(), corpus, engine, corpus_spec(data))
+    if returned:
+        engine = returning((one[-1] for one in curves), curves)
+        sweep = sweep_of(MemoryStore(), None, engine, template_spec(tmp_path))
+    else:
+        engine = ScriptedEngine(dict(enumerate(curves)))
+        sweep = sweep_of(MemoryStore(), corpus, engine, corpus_spec(data))
     sweep.run()
-    check_never_won(sweep, curves, returned=False)
-
-
-@MANY
-@given(curves=CURVES)
-def test_in_no_phase_of_a_search_over_a_template_a_loss_that_is_no_number_wins(
-    curves: list[list[float]], tmp_path: Path
-) -> None:
-    engine = Templates(dict(enumerate(curves)))
-    sweep = sweep_of(MemoryStore(), None, engine, template_spec(tmp_path))
-    sweep.run()
-    check_never_won(sweep, curves, returned=True)
+    check_never_won(sweep, curves, returned=returned)
 
 
 @pytest.mark.parametrize(("broken", "error"), [("describe", MemoryError), ("evidence", OSError)])
@@ -150,7 +128,7 @@ def test_a_sweep_closes_whatever_keeps_its_result_from_being_drawn(
 
     monkeypatch.setattr(f"lstm_sweep.search.driver.sweep.{broken}", fail)
     display = Listening()
-    engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
+    engine = returning(TRIALS * [0.5], TRIALS * [[]])
     sweep = sweep_of(MemoryStore(), None, engine, template_spec(tmp_path), observer=display)
     assert sweep.run().status is SweepStatus.FINISHED
     check_closed(sweep)
@@ -165,7 +143,7 @@ def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
             super().finish(run_id, status, at_ms)
 
     display, store = Listening(), Broken()
-    engine = Told([Ended(Outcome.COMPLETE, loss=0.5)])
+    engine = returning(TRIALS * [0.5], TRIALS * [[]])
     sweep = sweep_of(store, None, engine, template_spec(tmp_path), observer=display)
     with pytest.raises(ValueError, match="a metric has no name"):
         sweep.run()
@@ -173,9 +151,6 @@ def test_a_sweep_closes_though_a_trial_cannot_be_closed(tmp_path: Path) -> None:
     assert (parent.info.status, trial.info.status) == ("FAILED", "RUNNING")
     assert parent.data.tags[Tag.LEASE] == ""
     assert any("runs of trials were left open" in text for text in display.told)
-
-
-# --- the parts -----------------------------------------------------------------------------------
 
 
 def test_a_document_has_null_where_json_has_no_number() -> None:

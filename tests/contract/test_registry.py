@@ -20,24 +20,20 @@ from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader, registry
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.registry import Version
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore
 from tests.conftest import in_full
 from tests.contract.sittings import Listening
 from tests.fakes import ScriptedEngine
-from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import PLAIN, real_store, store_in, sweep_of, tiny_spec
 
 #: trial 1 is the best
 LOSSES = {0: [3.0, 2.5], 1: [2.0, 2.2], 2: [2.8, 2.6]}
 
 
 @pytest.fixture(params=["sqlite", *in_full("server")])
-def store(request: pytest.FixtureRequest, workplace: Callable[[str], Path]) -> MlflowStore:
-    if request.param == "server":
-        address = request.getfixturevalue("tracking_server")
-        return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
-    return store_in(workplace("sqlite"))
+def store(request: pytest.FixtureRequest) -> MlflowStore:
+    return real_store(request)
 
 
 def swept(store: MlflowStore, corpus: Corpus, **more: Any) -> tuple[SweepState, list[TrialRecord]]:

@@ -6,10 +6,9 @@ import contextlib
 import math
 import os
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from mlflow.store.db import utils
@@ -21,27 +20,16 @@ from lstm_sweep.search.driver.state import Observer
 from lstm_sweep.search.engines.base import InlineEngine
 from lstm_sweep.search.store import experiment, reader, tracking
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Begins, MlflowStore, Store
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
-from tests.sweeps import store_in, sweep_of, tiny_spec
-
-
-@pytest.fixture
-def mlflow_store(workplace: Callable[[str], Path]) -> MlflowStore:
-    return store_in(workplace("sqlite"))
+from tests.sweeps import real_store, store_in, sweep_of, tiny_spec
 
 
 @pytest.fixture(params=["memory", "sqlite", *in_full("server")])
 def store(request: pytest.FixtureRequest) -> Store:
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "server":
-        address = request.getfixturevalue("tracking_server")
-        return MlflowStore(Settings(address, None, f"test {time.monotonic_ns()}", "test"))
-    return cast("MlflowStore", request.getfixturevalue("mlflow_store"))
+    return MemoryStore() if request.param == "memory" else real_store(request)
 
 
 # --- what holds for each store --------------------------------------------------------------------
@@ -160,9 +148,7 @@ class _Unread(Observer):
         raise SystemExit(1)
 
 
-def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(
-    corpus: Corpus,
-) -> None:
+def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(corpus: Corpus) -> None:
     memory, spec = MemoryStore(), tiny_spec(trials=3, epochs=1)
     engine = ScriptedEngine({n: [3.0 - n] for n in range(3)})
     state = sweep_of(memory, corpus, engine, spec, observer=_Unread()).run()
@@ -170,9 +156,7 @@ def test_a_sweep_goes_on_when_nobody_reads_what_it_prints(
     assert memory.run(state.run_id).info.status == "FINISHED"
 
 
-def test_a_real_trial_runs_inline_through_the_whole_loop(
-    corpus: Corpus,
-) -> None:
+def test_a_real_trial_runs_inline_through_the_whole_loop(corpus: Corpus) -> None:
     memory = MemoryStore()
     state = sweep_of(memory, corpus, InlineEngine(), tiny_spec(trials=1)).run()
     assert state.counts == {"complete": 1}
@@ -212,10 +196,7 @@ def opened(folder: Path) -> tuple[MlflowStore, str]:
 def test_a_new_file_has_a_write_ahead_log_where_one_host_alone_may_use_it(
     tmp_path: Path, mounted: Callable[[str], None]
 ) -> None:
-    for name, mounts, mode in [
-        ("own", EXT4, "wal"),
-        ("nfs", EXT4 + NFS.format("{}"), "delete"),
-    ]:
+    for name, mounts, mode in (("own", EXT4, "wal"), ("nfs", EXT4 + NFS.format("{}"), "delete")):
         folder = tmp_path / name
         folder.mkdir()
         mounted(mounts.format(folder))
