@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -23,6 +22,7 @@ from lstm_sweep.search.driver.lease import (
     holder,
     reserve_name,
 )
+from lstm_sweep.search.process.scoped import start_ticks
 from lstm_sweep.search.store.tags import Tag
 
 
@@ -107,31 +107,24 @@ class World:
             yield from following.ends()
 
 
+@pytest.mark.parametrize("dies_at", range(6))
 @pytest.mark.parametrize("starts", [(10, 11), (11, 10), (10, 10)])
-def test_one_of_two_owns_the_name_in_every_order_and_whatever_their_clocks_say(
-    starts: tuple[int, int],
-) -> None:
-    played = 0
-    for world in World(starts).ends():
-        played += 1
-        assert sorted(map(bool, world.owns.values())) == [False, True]
-        for number, run in enumerate(world.store.kept[name] for name in "ab"):
-            assert (run.role == "sweep") == world.owns[number]  # the other is no sweep any more
-            assert (run.data.params.get(OWNS_NAME) == "yes") == world.owns[number]
-    assert played > 20
-
-
-@pytest.mark.parametrize("dies_at", range(1, 6))
-@pytest.mark.parametrize("starts", [(10, 11), (11, 10)])
-def test_who_dies_meanwhile_leaves_the_name_to_one_or_has_it(
+def test_one_of_two_owns_the_name_in_every_order_whatever_their_clocks_say_and_if_one_dies(
     starts: tuple[int, int], dies_at: int
 ) -> None:
+    played = 0
     for world in World(starts, dies_at).ends():
-        kept = world.store.kept.values()
-        assert sum(run.data.params.get(OWNS_NAME) == "yes" for run in kept) <= 1
-        assert [run.role for run in kept].count("sweep") >= 1
-        if "a" not in world.store.kept:
-            assert world.owns[1]
+        played += 1
+        kept = world.store.kept
+        roles = {name: run.role for name, run in kept.items()}
+        owns = {name: run.data.params.get(OWNS_NAME) == "yes" for name, run in kept.items()}
+        assert sum(owns.values()) <= 1 and "sweep" in roles.values()
+        assert "a" in kept or world.owns[1]
+        if not dies_at:  # the other is no sweep any more
+            assert sorted(map(bool, world.owns.values())) == [False, True]
+            assert {name: role == "sweep" for name, role in roles.items()} == owns
+            assert [owns["a"], owns["b"]] == [world.owns[0], world.owns[1]]
+    assert played > 20 or dies_at
 
 
 class Tags:
@@ -178,35 +171,33 @@ def test_of_two_that_take_it_at_once_one_is_refused(other: str, who: str) -> Non
         Lease(Late(), "r").take()  # type: ignore[arg-type]
 
 
-def test_a_process_of_this_machine_that_has_ended_drives_nothing(store: Any) -> None:
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    ended = replace(Lease(store, "r").mine, pid=done.pid, born=1)
-    store.kept[Tag.LEASE] = json.dumps(vars(ended))
-    assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) is None
+def here(pid: int, born: int) -> str:
+    return json.dumps(vars(replace(Lease(Tags(), "r").mine, pid=pid, born=born)))  # type: ignore[arg-type]
 
 
-def test_a_process_of_this_machine_that_lives_drives_even_if_it_is_busy(store: Any) -> None:
-    mine = Lease(store, "r")
-    mine.take()
-    assert find_driver(store, "r", sleep=lambda s: pytest.fail("waited")) == mine.mine
-
-
-def test_a_lease_that_is_renewed_while_one_watches_is_alive(store: Any) -> None:
-    store.kept[Tag.LEASE] = elsewhere(beat=3)
+@pytest.mark.parametrize(
+    ("first", "then", "drives", "waited"),
+    [
+        (here(os.getpid(), start_ticks(os.getpid())), None, True, 0),  # though it may be busy
+        (here(os.getpid(), 1), None, False, 0),  # another process has its number now
+        (elsewhere(beat=3), elsewhere(beat=4), True, 1),
+        (elsewhere(beat=3), "", False, 1),
+        (elsewhere(beat=3), None, False, lease.STALE_S),  # whatever its clock says
+    ],
+)
+def test_a_sweep_is_driven_by_a_process_that_lives_or_renews_its_lease_while_one_watches(
+    store: Any, first: str, then: str | None, drives: bool, waited: float
+) -> None:
+    slept: list[float] = []
 
     def sleep(seconds: float) -> None:
-        store.kept[Tag.LEASE] = elsewhere(beat=4)
+        slept.append(seconds)
+        store.kept[Tag.LEASE] = first if then is None else then
 
+    store.kept[Tag.LEASE] = first
     found = find_driver(store, "r", sleep=sleep)
-    assert found and found.host == "another"
-
-
-def test_a_lease_that_is_not_renewed_is_stale_whatever_its_clock_said(store: Any) -> None:
-    store.kept[Tag.LEASE] = elsewhere(beat=3)
-    slept: list[float] = []
-    assert find_driver(store, "r", sleep=slept.append) is None
-    assert sum(slept) == lease.STALE_S
+    assert found == (holder({Tag.LEASE: then or first}) if drives else None)
+    assert sum(slept) == waited
 
 
 def test_stop_waits_until_the_driver_has_left(store: Any) -> None:
@@ -220,9 +211,9 @@ def test_stop_waits_until_the_driver_has_left(store: Any) -> None:
     assert lease.stop(store, "r", sleep) is True
 
 
-def test_stop_says_when_nobody_is_there(store: Any) -> None:
-    assert lease.stop(store, "r") is False
-    store.kept[Tag.LEASE] = elsewhere(beat=3)
+@pytest.mark.parametrize("left", ["", elsewhere(beat=3)])
+def test_stop_says_when_nobody_is_there(store: Any, left: str) -> None:
+    store.kept[Tag.LEASE] = left
     assert lease.stop(store, "r", lambda seconds: None) is False
 
 
@@ -231,17 +222,11 @@ def test_a_lease_is_renewed_while_a_sweep_is_read_if_that_is_due(
 ) -> None:
     mine = Lease(store, "r", 7.0)
     mine.take()
-    mine.keep()
-    assert mine_in(store).beat == 0
-    monkeypatch.setattr(lease, "BEAT_S", -1.0)
-    mine.keep()
-    assert (mine_in(store).beat, mine_in(store).seconds) == (1, 7.0)
-
-
-def mine_in(store: Any) -> Holder:
-    found = holder(store.kept)
-    assert found
-    return found
+    for beat_s, expected in ((60.0, 0), (-1.0, 1)):
+        monkeypatch.setattr(lease, "BEAT_S", beat_s)
+        mine.keep()
+        found = holder(store.kept)
+        assert found and (found.beat, found.seconds) == (expected, 7.0)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', "null"])
