@@ -24,8 +24,6 @@ from tests.unit.search.policy.player import (
     course_of,
     in_order,
     play,
-    player,
-    policy_of,
     problem_of,
     with_rounds,
 )
@@ -97,6 +95,15 @@ def test_a_trial_that_is_no_better_for_some_epochs_is_complete(
         assert progress.ended == Ended(Outcome.COMPLETE, since and f"no better since epoch {since}")
 
 
+def halved(
+    losses: list[float], slots: int = 2, rounds_per_epoch: int = 1, **plan: Any
+) -> Simulation:
+    """A sweep whose trials have these losses, and are compared from the first round on."""
+    known: dict[str, Any] = {"first_rung": 1, "rounds_per_epoch": rounds_per_epoch}
+    given = Plan(**{**HALVING, **plan})
+    return play(given, SMALL, curves=in_order(losses), slots=slots, **known)
+
+
 def rounds_of(played: Simulation) -> list[int]:
     return [len(one.rounds) for one in played.trials]
 
@@ -105,57 +112,38 @@ def rounds_of(played: Simulation) -> list[int]:
 def test_the_best_is_trained_to_its_end_and_all_others_wait_until_the_search_is_over(
     slots: int,
 ) -> None:
-    losses = [3.0, 2.0, 1.0]
-    plan = Plan(**{**HALVING, "trials": 3})
-    played = play(
-        plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1, rounds_per_epoch=ROUNDS
-    )
-    assert rounds_of(played)[2] == 9
-    assert [one.ended and one.ended.outcome for one in played.trials] == [
-        Outcome.PRUNED, Outcome.PRUNED, Outcome.COMPLETE,
-    ]  # fmt: skip
-    assert max(rounds_of(played)[:2]) < 9, "they led only until the better one came"
-    assert f"epoch {rounds_of(played)[0] / ROUNDS:g}: loss 3.0000" in played.trials[0].reason
+    played = halved([3.0, 2.0, 1.0], slots, ROUNDS, trials=3)
+    *others, best = rounds_of(played)
+    assert best == 9 and max(others) < 9, "they led only until the better one came"
+    outcomes = [one.ended and one.ended.outcome for one in played.trials]
+    assert outcomes == [Outcome.PRUNED, Outcome.PRUNED, Outcome.COMPLETE]
+    assert f"epoch {others[0] / ROUNDS:g}: loss 3.0000" in played.trials[0].reason
 
 
-def test_one_that_waits_is_promoted_once_enough_are_behind_it() -> None:
-    """On two slots the first leads; the second is one of the best third when six have come."""
-    losses = [1.0, 1.1, 5.0, 5.1, 5.2, 5.3]
-    plan = Plan(**{**HALVING, "trials": 6})
-    sweep = player(policy_of(plan, SMALL, 2, first_rung=1), in_order(losses), 2)
-    played = sweep.run()
-    assert [trial.number for trial in sweep.placed].count(1) == 2
+@pytest.mark.parametrize("seconds", [None, 10_000.0])
+def test_one_that_waits_is_promoted_once_enough_are_behind_it(seconds: float | None) -> None:
+    """On two slots the first leads; the second is one of the best third when six have come.
+
+    With time left, too: `trials` is a limit of its own.
+    """
+    played = halved([1.0, 1.1, 5.0, 5.1, 5.2, 5.3], trials=6, seconds=seconds)
+    assert [trial.number for trial in played.placed].count(1) == 2
     assert rounds_of(played) == [9, 3, 1, 1, 1, 1]
+    assert played.now < 100
 
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_where_all_configs_are_tried_before_the_budget_is_spent_all_go_on(slots: int) -> None:
-    plan = Plan(**{**HALVING, "trials": 50})
-    losses = [3.0 - number / 100 for number in range(12)]
-    played = play(plan, SMALL, curves=in_order(losses), slots=slots, first_rung=1)
+    played = halved([3.0 - number / 100 for number in range(12)], slots, trials=50)
     assert rounds_of(played) == [9] * 12
     assert played.policy.stop and played.policy.stop.reason is StopReason.SPACE
 
 
 def test_a_single_slot_is_for_the_leader_for_half_of_the_time() -> None:
-    losses = [1.0 + number / 10 for number in range(12)]
-    plan = Plan(**{**HALVING, "trials": 12})
-    sweep = player(policy_of(plan, SMALL, 1, first_rung=1), in_order(losses), 1)
-    sweep.run()
-    order = [trial.number for trial in sweep.placed]
-    assert order.count(0) == 3, "it goes from rung to rung: 1, 3 and 9 epochs"
-    second, third = [place for place, number in enumerate(order) if number == 0][1:]
-    assert 1 <= second < third and third - second > 2
-
-
-@pytest.mark.parametrize("seconds", [None, 10_000.0])
-def test_once_all_trials_are_begun_only_the_best_go_on(seconds: float | None) -> None:
-    """With time left, too: `trials` is a limit of its own."""
-    losses = [1.0, *(2.0 + number / 100 for number in range(20))]
-    plan = Plan(**{**HALVING, "trials": 6, "seconds": seconds})
-    played = play(plan, SMALL, curves=in_order(losses), slots=2, first_rung=1)
-    assert rounds_of(played) == [9, 3, 1, 1, 1, 1]
-    assert played.now < 100
+    played = halved([1.0 + number / 10 for number in range(12)], slots=1, trials=12)
+    own = [place for place, trial in enumerate(played.placed) if trial.number == 0]
+    assert len(own) == 3, "it goes from rung to rung: 1, 3 and 9 epochs"
+    assert 1 <= own[1] < own[2] - 2
 
 
 @pytest.mark.parametrize("seconds", [None, 10_000.0])
@@ -165,7 +153,7 @@ def test_patience_counts_trials_that_wait_and_ends_the_search_for_good(
 ) -> None:
     plan = Plan(**{**HALVING, "trials": 100, "patience": 5, "seconds": seconds})
     losses = [1.0, *(2.0 + number / 100 for number in range(100))]
-    played = player(policy_of(plan, slots=slots), in_order(losses), slots).run()
+    played = play(plan, curves=in_order(losses), slots=slots)
     assert len(played.trials) < 12
     assert played.policy.stop and played.policy.stop.reason is StopReason.PATIENCE
     assert max(rounds_of(played)) == 9, "the best goes on to its end"

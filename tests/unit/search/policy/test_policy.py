@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,6 @@ from lstm_sweep.search.policy.problem import (
     NO_RESULT,
     Costs,
     EarlierBest,
-    SearchProblem,
     Trials,
     all_trials,
     described,
@@ -116,18 +116,26 @@ SUITED = TrialConfig(layers=2, layer_size=32, learning_rate=0.003, epochs=12, dr
 TOO_HIGH = SUITED.evolve(layers=1, layer_size=48, learning_rate=1.0, dropout=0.22)
 
 
-def searched(policy: Policy) -> list[TrialConfig]:
-    played = player(policy, usual, 1).run()
+TWENTY = Plan(trials=20)
+
+
+def searched(
+    prior: Sequence[Config] = (),
+    plan: Plan = TWENTY,
+    space: Space = SPACE,
+    admits: Callable[[Config], bool] = lambda config: True,
+) -> list[TrialConfig]:
+    """What a search tries that begins with the best of earlier sweeps."""
+    played = player(policy_of(plan, space, 1, admits, prior=prior), usual, 1).run()
     return [as_lstm_config(one.config) for one in played.of(Phase.SEARCH)]
 
 
 def test_they_come_before_the_usual_openings_with_rates_that_suit() -> None:
-    first, second, *others = searched(policy_of(Plan(trials=20), slots=1, prior=[SUITED, TOO_HIGH]))
+    first, second, *others = searched([SUITED, TOO_HIGH])
     assert first == SUITED.evolve(epochs=9)  # as this space has them
     assert second == TOO_HIGH.evolve(epochs=9, learning_rate=second.learning_rate)
     assert 0.001 < second.learning_rate < 0.02
-    usually = searched(policy_of(Plan(trials=20), slots=1))
-    assert others[:4] == usually[:4]
+    assert others[:4] == searched()[:4]
 
 
 def test_they_are_named_in_a_line() -> None:
@@ -141,8 +149,7 @@ def test_what_is_not_admitted_or_lies_outside_of_the_space_is_left_out() -> None
         return as_lstm_config(config).dropout != SUITED.dropout
 
     prior = [SUITED, SUITED.evolve(layers=16, dropout=0.3)]
-    found = searched(policy_of(Plan(trials=20), slots=1, admits=admits, prior=prior))
-    assert found == searched(policy_of(Plan(trials=20), slots=1, admits=admits))
+    assert searched(prior, admits=admits) == searched(admits=admits)
 
 
 @pytest.mark.parametrize("space, plan", [(SMALL, {}), (SPACE, {"ladder": False})])
@@ -150,8 +157,7 @@ def test_without_a_ladder_they_have_the_rates_that_they_had(
     space: Space, plan: dict[str, Any]
 ) -> None:
     config = as_lstm_config(space.middle())
-    found = searched(policy_of(Plan(**(PLAIN | plan), trials=6), space, 1, prior=[config]))
-    assert found[0] == config
+    assert searched([config], Plan(**(PLAIN | plan), trials=6), space)[0] == config
 
 
 #: networks that cost alike, so that it matters little which of them is the best
@@ -236,43 +242,41 @@ def test_the_first_rung_has_to_fit_and_the_rest_has_not(
 ONE = Space({"epochs": Listed("epochs", (9,))})
 
 
-@pytest.mark.parametrize(("left", "begins"), [(75.0, True), (28.0, False)])
-def test_what_the_search_has_left_is_used_for_whole_further_runs(left: float, begins: bool) -> None:
-    """Each of them takes 31 s."""
-    policy = after_one_trial(ONE, Outcome.COMPLETE, confirm_configs=1)
-    trial = policy.next(100.0 - left)
-    assert (trial is not None) == begins
-    assert trial is None or (trial.phase is Phase.CONFIRM and trial.most_rounds is None)
+@pytest.mark.parametrize(
+    ("outcome", "left", "found"),
+    [
+        (Outcome.COMPLETE, 75.0, [(Phase.CONFIRM, None)]),  # each further run takes 31 s
+        (Outcome.COMPLETE, 28.0, []),
+        # nine epochs would take 91 s: as many rounds as one that was cut short had
+        (Outcome.PRUNED, 70.0, [(Phase.CONFIRM, 3)]),
+        (Outcome.STOPPED, 70.0, [(Phase.CONFIRM, 3)]),
+        (Outcome.PRUNED, 10.0, []),
+    ],
+)
+def test_what_the_search_has_left_is_used_for_whole_further_runs(
+    outcome: Outcome, left: float, found: list[tuple[Phase, int | None]]
+) -> None:
+    trial = after_one_trial(ONE, outcome, confirm_configs=1).next(100.0 - left)
+    assert ([(trial.phase, trial.most_rounds)] if trial else []) == found
 
 
-@pytest.mark.parametrize("outcome", [Outcome.PRUNED, Outcome.STOPPED])
-def test_a_confirmation_of_a_trial_that_was_cut_short_has_as_many_rounds(outcome: Outcome) -> None:
-    policy = after_one_trial(ONE, outcome, confirm_configs=1)
-    trial = policy.next(30.0)  # nine epochs would take 91 s
-    assert trial and trial.phase is Phase.CONFIRM and trial.most_rounds == 3
-    assert after_one_trial(ONE, outcome, confirm_configs=1).next(90.0) is None
+def first(
+    number: int, *losses: float, outcome: Outcome = Outcome.COMPLETE, steps: int | None = None
+) -> Trial:
+    """A first run whose rounds take 10 s each; one of the ladder if it took so many steps."""
+    phase, config = Phase.LADDER if steps else Phase.SEARCH, TrialConfig(epochs=99)
+    new = Trial(sweep="s", number=number, config=config, seed=0, phase=phase, steps=steps)
+    done = with_rounds(
+        course_of(new), *({"val_loss": loss, "round_seconds": 10.0} for loss in losses)
+    )
+    return done.with_end(Ended(outcome), 10.0 * len(losses))
 
 
-def first_run(number: int, rounds: int, loss: float, ended: Ended | None = None) -> Trial:
-    """A trial of the search whose rounds take 10 s each and have the same loss."""
-    config = TrialConfig(epochs=99, layer_size=16 * (number + 1))
-    course = course_of(Trial(sweep="s", number=number, config=config, seed=0))
-    done = with_rounds(course, *[{"val_loss": loss, "round_seconds": 10.0}] * rounds)
-    return done.with_end(ended, 10.0 * rounds) if ended else done
-
-
-def confirmation(seconds: float, *known: Trial, slots: int = 1) -> Confirmation:
-    problem = problem_of(SMALL, first_rung=1)
-    return of_plan(Plan(seconds=seconds, trials=50), *known, problem=problem, slots=slots)
-
-
-def of_plan(
-    plan: Plan, *known: Trial, problem: SearchProblem | None = None, slots: int = 2
-) -> Confirmation:
+def confirmation(plan: Plan, *known: Trial, slots: int = 2) -> Confirmation:
     trials = Trials(slots)
     for one in known:
         trials.put(one)
-    return Confirmation(plan, problem or problem_of(SMALL), trials, Costs())
+    return Confirmation(plan, problem_of(SMALL, first_rung=1), trials, Costs())
 
 
 @pytest.mark.parametrize(("slots", "seconds"), [(1, 160.0), (2, 80.0)])
@@ -281,8 +285,8 @@ def test_whole_further_runs_of_the_best_are_kept_for_or_none(
     slots: int, seconds: float, share: float, kept: int
 ) -> None:
     """Two runs of two rounds of 10 s take a quarter of the time, one after the other or not."""
-    best = first_run(0, 2, 2.0, Ended(Outcome.STOPPED))
-    again = confirmation(share * seconds, best, slots=slots)
+    best = first(0, 2.0, 2.0, outcome=Outcome.STOPPED)
+    again = confirmation(Plan(seconds=share * seconds, trials=50), best, slots=slots)
     reserve = again.reserve(share * seconds)
     assert reserve.trials == kept
     assert reserve.seconds <= 0.25 * share * seconds + GRACE_S
@@ -296,18 +300,8 @@ def test_whole_further_runs_of_the_best_are_kept_for_or_none(
 def test_a_sweep_of_few_trials_says_that_they_were_too_few_to_train_one_again(
     trials: int, configs: int, why: str
 ) -> None:
-    best = first_run(0, 30, 2.0, Ended(Outcome.COMPLETE))
     plan = Plan(trials=trials, confirm_configs=configs)
-    assert of_plan(plan, best).omitted() == why
-
-
-def first(number: int, loss: float, steps: int | None = None) -> Trial:
-    """A first run; one of the ladder if it took so many steps."""
-    phase = Phase.LADDER if steps else Phase.SEARCH
-    one = course_of(
-        Trial(sweep="s", number=number, config=TrialConfig(), seed=0, phase=phase, steps=steps)
-    )
-    return with_rounds(one, {"val_loss": loss}).with_end(Ended(Outcome.COMPLETE), 1.0)
+    assert confirmation(plan, first(0, *[2.0] * 30)).omitted() == why
 
 
 def again(number: int, *losses: float, best: bool = False, **more: Any) -> Confirmed:
@@ -364,10 +358,9 @@ def test_the_best_that_have_ended_are_trained_again_with_other_seeds_and_all_epo
     played = play(Plan(trials=36, algorithm="random"))
     tried = played.of(Phase.LADDER) + played.of(Phase.SEARCH)
     losses = sorted(c.ranked_loss for c in tried if c.ranked_loss is not None)
-    assert [progress.ranked_loss for progress in played.policy.confirmation.to_confirm()] == losses[
-        :3
-    ]
-    leaders = {progress.config for progress in played.policy.confirmation.to_confirm()}
+    best = played.policy.confirmation.to_confirm()
+    assert [progress.ranked_loss for progress in best] == losses[:3]
+    leaders = {progress.config for progress in best}
     again = played.of(Phase.CONFIRM)
     assert {progress.config for progress in again} == leaders
     seeds = [c.seed for c in played.trials if c.config in leaders]
@@ -417,14 +410,8 @@ def test_a_further_run_that_was_cut_short_counts_from_the_best_epoch_of_the_firs
     outcome: Outcome, epochs: int, counts: bool
 ) -> None:
     losses = [2.0, 1.5, 1.0, 1.2]
-    leader = replace(first(0, 1.0), rounds=tuple({"val_loss": loss} for loss in losses))
-    further = replace(
-        first(1, 1.0),
-        seed=1,
-        phase=Phase.CONFIRM,
-        rounds=tuple({"val_loss": loss} for loss in losses[:epochs]),
-        ended=Ended(outcome),
-    )
+    leader, further = first(0, *losses), first(1, *losses[:epochs], outcome=outcome)
+    further = replace(further, seed=1, phase=Phase.CONFIRM)
     [found] = confirmed([leader, further], leader.config)
     assert found.losses == ((min(losses[:epochs]),) if counts else ()) and found.is_best
     assert found.failed == ({} if counts else {outcome: 1})
