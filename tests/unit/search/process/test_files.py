@@ -8,7 +8,9 @@ import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -71,46 +73,49 @@ def test_an_empty_folder_gets_what_was_made_and_stays(tmp_path: Path) -> None:
         become(bundle, full / "file" / "below")
 
 
-def test_an_empty_folder_stays_empty_if_not_all_can_be_moved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, to = tmp_path / "made", tmp_path / "to"
-    to.mkdir()
-    for name in ("a", "b", "c"):
-        (made / name).mkdir(parents=True)
-        (made / name / "file").touch()
-    move = shutil.move
-
-    def full(part: Path, place: Path) -> None:
-        move(part, place)
-        if len(list(to.iterdir())) == 2:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(shutil, "move", full)
-    with pytest.raises(InputError, match="No space left on device, expected a folder to write to"):
-        become(made, to)
-    assert list(to.iterdir()) == []
-
-
-def test_what_another_program_writes_to_the_folder_meanwhile_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("meanwhile", "problem", "left"),
+    [
+        # nothing else is in the folder then
+        (lambda to, moved: full(to), "No space left on device", 0),
+        # what another program writes there stays
+        (lambda to, moved: theirs(to, moved), "File exists", 2),
+    ],
+    ids=["full", "theirs"],
+)
+def test_an_empty_folder_gets_nothing_if_not_all_can_be_moved(
+    meanwhile: Callable[[Path, Path], None],
+    problem: str,
+    left: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made, to = tmp_path / "made", tmp_path / "to"
     to.mkdir()
     for name in ("a", "b"):
         (made / name).mkdir(parents=True)
+        (made / name / "file").touch()
     move = shutil.move
 
-    def slow(part: Path, place: Path) -> None:
+    def moved(part: Path, place: Path) -> None:
         move(part, place)
-        for name in {"a", "b", "c"} - {part.name}:
-            (to / name).mkdir()
-            (to / name / "theirs").touch()
+        meanwhile(to, part)
 
-    monkeypatch.setattr(shutil, "move", slow)
-    with pytest.raises(InputError, match="File exists, expected a folder to write to"):
+    monkeypatch.setattr(shutil, "move", moved)
+    with pytest.raises(InputError, match=f"{problem}, expected a folder to write to"):
         become(made, to)
-    assert len(list(to.glob("*/theirs"))) == len(list(to.iterdir())) == 2
+    assert len(list(to.glob("*/theirs"))) == len(list(to.iterdir())) == left
+
+
+def full(to: Path) -> None:
+    if len(list(to.iterdir())) == 2:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def theirs(to: Path, moved: Path) -> None:
+    for name in {"a", "b", "c"} - {moved.name}:
+        (to / name).mkdir()
+        (to / name / "theirs").touch()
 
 
 def test_a_report_replaces_a_report_alone(tmp_path: Path) -> None:
@@ -137,7 +142,9 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def test_a_folder_is_locked_for_others_until_the_end(tmp_path: Path) -> None:
+def test_a_folder_is_locked_for_others_until_the_end_where_there_are_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "new" / "folder"
     with locked(folder):
         assert is_locked(folder)
@@ -145,19 +152,9 @@ def test_a_folder_is_locked_for_others_until_the_end(tmp_path: Path) -> None:
     with pytest.raises(KeyError), locked(folder):
         raise KeyError
     assert not is_locked(folder)
-
-
-def test_without_locks_the_folder_is_used_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(number: int, kind: int) -> None:
-        raise OSError("no locks here")
-
-    monkeypatch.setattr(fcntl, "flock", fail)
-    entered = False
-    with locked(tmp_path):
-        entered = True
-    assert entered
+    monkeypatch.setattr(fcntl, "flock", mock.Mock(side_effect=OSError("no locks here")))
+    with pytest.raises(KeyError), locked(folder):
+        raise KeyError
 
 
 def wrapped(cause: Exception, text: str = "wrapped") -> Exception:
@@ -167,31 +164,32 @@ def wrapped(cause: Exception, text: str = "wrapped") -> Exception:
         return error
 
 
+NOT_WRITTEN = "it cannot be written"
+NO_FOLDER = "there is a file where a folder is expected"
+
+
 @pytest.mark.parametrize(
     "error, why",
     [
         (OSError(errno.ENOSPC, "No space left on device"), NO_SPACE),
         (OSError(errno.EDQUOT, "quota"), NO_SPACE),
         (PermissionError(errno.EACCES, "Permission denied"), "no permission to write"),
-        (OSError(errno.EROFS, "Read-only file system"), "it cannot be written"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "a file where a folder"),
+        (OSError(errno.EROFS, "Read-only file system"), NOT_WRITTEN),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), NO_FOLDER),
         (sqlite3.OperationalError("database or disk is full"), NO_SPACE),
-        (sqlite3.OperationalError("attempt to write a readonly database"), "it cannot be written"),
-        (sqlite3.OperationalError("Could not decode to UTF-8 column"), "is no text"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), NOT_WRITTEN),
+        (sqlite3.OperationalError("Could not decode to UTF-8"), "something in it is no text"),
         (wrapped(OSError(errno.ENOSPC, "x")), NO_SPACE),
         (RuntimeError("(sqlite3.OperationalError) database or disk is full"), NO_SPACE),
+        # these are not permanent
+        (ValueError("x"), ""),
+        (ConnectionResetError(), ""),
+        (OSError(errno.EAGAIN, "again"), ""),
     ],
     ids=repr,
 )
 def test_a_permanent_error_is_named(error: Exception, why: str) -> None:
-    assert why in permanent_reason(error)
-
-
-@pytest.mark.parametrize(
-    "error", [ValueError("x"), ConnectionResetError(), OSError(errno.EAGAIN, "again")], ids=repr
-)
-def test_other_errors_are_not_permanent(error: Exception) -> None:
-    assert permanent_reason(error) == ""
+    assert permanent_reason(error) == why
 
 
 @pytest.mark.parametrize("lasting", [True, False])
@@ -213,10 +211,8 @@ def test_a_text_that_cannot_be_written_leaves_the_other_and_no_file_beside_it(
     file = tmp_path / "a"
     replace_text(file, "one")
 
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    no_space = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(os, "fsync", mock.Mock(side_effect=no_space))
     with pytest.raises(OSError, match="No space left"):
         replace_text(file, "two", lasting=True)
     assert file.read_text(encoding="utf-8") == "one"
@@ -229,45 +225,38 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "lstm-sweep"
 
 
-def test_the_folder_of_a_sweep_is_found_again_and_is_the_users_alone(root: Path) -> None:
-    folder = files.open_folder("abc")
-    (folder / "3").mkdir()
-    assert files.open_folder("abc") == folder == root / "abc"
-    assert (folder / "3").is_dir()
-    assert root.stat().st_mode & 0o077 == 0
-
-
-def test_only_what_is_named_stays(root: Path) -> None:
+def test_the_folder_of_a_sweep_is_found_again_with_what_is_named_and_is_the_users_alone(
+    root: Path,
+) -> None:
     folder = files.open_folder("abc")
     for name in ("3", "4", "corpus"):
         (folder / name).mkdir()
     (folder / "picture.png").touch()
+    assert files.open_folder("abc") == folder == root / "abc"
+    assert len(list(folder.iterdir())) == 4
+    assert root.stat().st_mode & 0o077 == 0
     files.clear(folder, {"3", "9"})
     assert [path.name for path in folder.iterdir()] == ["3"]
-    files.clear(folder, set())
-    assert not folder.exists()
-    files.clear(folder, set())
+    for _ in range(2):
+        files.clear(folder, set())
+        assert not folder.exists()
 
 
-def test_what_nobody_resumed_is_let_go_after_a_week(root: Path) -> None:
-    old, recent = files.open_folder("old"), files.open_folder("recent")
-    week_ago = time.time() - files.KEPT_S - 60
-    os.utime(old, (week_ago, week_ago))
-    files.open_folder("new")
-    assert (old.exists(), recent.exists()) == (False, True)
-
-
-def test_what_trials_share_outlives_their_sweep_and_is_let_go_after_a_week(root: Path) -> None:
+def test_what_nobody_resumed_or_shared_is_let_go_after_a_week(root: Path) -> None:
+    """What trials share outlives their sweep."""
     graphs = files.graphs()
     assert graphs == root / "graphs"
     graphs.mkdir()
-    old, recent = graphs / "old.graph", graphs / "recent.graph"
-    for file in (old, recent):
-        file.touch()
-    os.utime(old, (0, 0))
-    os.utime(graphs, (0, 0))
-    files.clear(files.open_folder("abc"), set())
-    assert list(graphs.iterdir()) == [recent]
+    old, recent = (
+        [files.open_folder(name), graphs / f"{name}.graph"] for name in ("old", "recent")
+    )
+    week_ago = time.time() - files.KEPT_S - 60
+    for path in (old[1], recent[1]):
+        path.touch()
+    for path in (*old, graphs):
+        os.utime(path, (week_ago, week_ago))
+    files.clear(files.open_folder("new"), set())
+    assert [path.exists() for path in (*old, *recent)] == [False, False, True, True]
 
 
 def test_without_a_home_nothing_is_shared(
