@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases import BUNDLE, LIBRARY_NOISE, Place, Swept, SweptCase, sweep_first
-from tests.conftest import start_program, wait_until, write_text
+from tests.conftest import run_command, wait_until, write_text
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +43,11 @@ def check_with_plain_keras(bundle: Path) -> None:
     assert alphabet["reserved"] == ["<start>", "<unk>"]
     readme = (bundle / "README.md").read_text(encoding="utf-8")
     assert len(readme.partition("```python\n")[2].partition("```")[0].splitlines()) == 10
-    loaded = subprocess.run(
-        [sys.executable, "-I", "-c", LOAD], cwd=bundle, capture_output=True, text=True, check=False
-    )
+    loaded = run_command(sys.executable, "-I", "-c", LOAD, cwd=bundle)
+    assert loaded.code == 0, loaded
     size = len(alphabet["reserved"]) + len(alphabet["symbols"])
-    shape, *predictions, ours = loaded.stdout.splitlines() or [loaded.stderr[-2000:]] * 2
-    assert (shape, ours) == (str((3, size)), "[]"), loaded.stderr[-2000:]
-    assert len(predictions) == 5, predictions
+    shape, *predictions, ours = loaded.out.splitlines()
+    assert (shape, len(predictions), ours) == (str((3, size)), 5, "[]")
 
 
 class TestSwept(SweptCase):
@@ -93,11 +90,9 @@ def test_a_rerun_that_this_machine_cannot_compute_is_refused(
     swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so it has no GPU
-    done = swept.place.read("rerun", "first/0", "--set", "precision=float16")
-    assert (done.code, done.out) == (2, "")
-    assert (
-        done.err
-        == "lstm-sweep: precision float16 needs a GPU, and there is none: expected float32\n"
+    refused = swept.place.read("rerun", "first/0", "--set", "precision=float16").refusal
+    assert refused == (
+        "lstm-sweep: precision float16 needs a GPU, and there is none: expected float32"
     )
 
 
@@ -137,21 +132,14 @@ def test_onnx_files_are_written_beside_and_predict_the_same(swept: Swept, tmp_pa
         assert found["bytes"] == (bundle / name).stat().st_size
         assert 0 <= found["max_difference"] <= done.json["parity"]["max_difference"]
         assert f"| `{name}` | {found['bytes']:,} |" in readme
-    loaded = subprocess.run(
-        [sys.executable, "-I", "-c", LOAD_ONNX],
-        cwd=bundle,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    *predictions, heavy = loaded.stdout.splitlines() or [loaded.stderr[-2000:]]
-    assert (len(predictions), heavy) == (5, "[]"), loaded.stderr[-2000:]
+    loaded = run_command(sys.executable, "-I", "-c", LOAD_ONNX, cwd=bundle)
+    assert loaded.code == 0, loaded
+    *predictions, heavy = loaded.out.splitlines()
+    assert (len(predictions), heavy) == (5, "[]")
 
 
 def test_an_export_that_is_told_to_end_leaves_nothing(swept: Swept, tmp_path: Path) -> None:
-    process = start_program(
-        "export", "first", "--to", str(tmp_path / "best"), cwd=swept.place.folder
-    )
+    process = swept.place.start("export", "first", "--to", tmp_path / "best")
     wait_until(lambda: any(tmp_path.iterdir()), process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)

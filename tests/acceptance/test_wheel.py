@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import outside, run_program, write_text
+from tests.conftest import TINY, outside, run_command, run_program, write_text
+
+pytestmark = pytest.mark.full
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("models", "spaces", "search")
@@ -43,18 +44,16 @@ sys.exit(lstm_sweep.search.cli.main(size))
 
 def built_wheel(folder: Path) -> Path:
     """Build the wheel in a folder, from a copy of what it is made of."""
-    for name in ("lstm_sweep", *FOLDERS, "pyproject.toml", "README.md"):
-        target = folder / "source" / name
-        target.parent.mkdir(exist_ok=True)
-        subprocess.run(["cp", "-r", ROOT / name, target], check=True)
+    (folder / "source").mkdir()
+    made_of = [ROOT / name for name in ("lstm_sweep", *FOLDERS, "pyproject.toml", "README.md")]
+    subprocess.run(["cp", "-r", *made_of, folder / "source"], check=True)
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), "."]
-    done = subprocess.run(build, cwd=folder / "source", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = run_command(*build, cwd=folder / "source")
+    assert done.code == 0, done
     [wheel] = folder.glob("*.whl")
     return wheel
 
 
-@pytest.mark.full
 def test_a_wheel_is_one_package_that_holds_every_module_and_runs(tmp_path: Path) -> None:
     wheel = built_wheel(tmp_path)
     with zipfile.ZipFile(wheel) as archive:
@@ -69,15 +68,8 @@ def test_a_wheel_is_one_package_that_holds_every_module_and_runs(tmp_path: Path)
     modules = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     assert inside == own | {f"lstm_sweep/{path.relative_to(ROOT)}" for path in modules}
     assert {name for name in top if not name.endswith(".dist-info")} == {"lstm_sweep"}
-    started = subprocess.run(
-        [sys.executable, "-I", "-c", START, tmp_path / "installed"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert started.returncode == 0, started.stderr
-    assert '"admitted"' in started.stdout
+    started = run_command(sys.executable, "-I", "-c", START, tmp_path / "installed", cwd=tmp_path)
+    assert started.code == 0 and '"admitted"' in started.out, started
 
 
 NAMES = ("models", "search", "spaces", "template")
@@ -94,7 +86,6 @@ def create_model(a, b):
 """
 
 
-@pytest.mark.full
 def test_a_template_imports_packages_that_are_called_like_folders_of_the_program(
     workplace: Callable[[str], Path],
 ) -> None:
@@ -114,28 +105,17 @@ def test_a_template_imports_packages_that_are_called_like_folders_of_the_program
 # Packages that a Python has by PYTHONPATH alone, as modules of clusters give them
 
 
-LAUNCH = ["--trials", "1", "--ladder", "off", "--set", "epochs=1", "--set", "layer_size=16"]
-LAUNCH += ["--set", "layers=1", "--set", "sequence_length=10", "--size-rule", "off", "--name", "s"]
-
-
-@pytest.mark.full
 def test_a_trial_is_trained_and_exported_with_packages_by_pythonpath(tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False)
     packages = Path(np.__file__).parents[1]
     # a relative folder, too, since commands are run in their working folder
-    given = os.pathsep.join([os.path.relpath(packages, tmp_path), str(ROOT)])
-
-    def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [tmp_path / "bare/bin/python", "-m", "lstm_sweep", *arguments],
-            cwd=tmp_path, env=outside() | {"PYTHONPATH": given}, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    data = write_text(tmp_path / "words.txt")
-    assert str(tmp_path / "bare") not in sys.path
-    run("launch", "--data", str(data), *LAUNCH)
-    exported = json.loads(run("export", "s", "--to", "best", "--json"))
-    assert exported["parity"]["windows"] > 0
+    given = outside()
+    given["PYTHONPATH"] = os.pathsep.join([os.path.relpath(packages, tmp_path), str(ROOT)])
+    program = (tmp_path / "bare/bin/python", "-m", "lstm_sweep")
+    data = str(write_text(tmp_path / "words.txt"))
+    launch = ("launch", "--data", data, "--name", "s", *TINY)
+    export = ("export", "s", "--to", "best", "--json")
+    for words in ((*launch, "--trials", "1", "--confirm-configs", "0"), export):
+        done = run_command(*program, *words, cwd=tmp_path, environment=given)
+        assert done.code == 0, done
+    assert done.json["parity"]["windows"] > 0
