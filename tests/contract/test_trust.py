@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -23,7 +24,7 @@ from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.store import reader
+from lstm_sweep.search.store import memory, reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -255,14 +256,9 @@ def test_no_name_of_a_sweep_leads_out(
 
 
 def test_a_run_id_that_leads_out_ends_a_sweep_in_one_line(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_store(place)
-    real = store.create_run
-    monkeypatch.setattr(store, "create_run", lambda *args, **more: f"../{real(*args, **more)}")
-    monkeypatch.setattr(store, "log", lambda *args, **more: None)
-    monkeypatch.setattr(store, "runs", lambda tags: [])  # a server knows none by its true ID
-    for name in ("log_dataset", "keep_text", "keep_file", "finish"):
-        monkeypatch.setattr(store, name, lambda *args, **more: None)
+    out = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex="../out"))
+    monkeypatch.setattr(memory, "uuid", out)
     with pytest.raises(InputError, match="expected letters and digits"):
-        run_sweep(store, place, ScriptedEngine({0: [1.0]}), io.StringIO())
+        sweep_of(MemoryStore(), corpus, ScriptedEngine({0: [1.0]}), tiny_spec(trials=1)).run()
