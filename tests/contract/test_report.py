@@ -26,7 +26,6 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import digest_of
 from lstm_sweep.search.values.sweep import SweepStatus
 from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
-from tests.conftest import run_here
 from tests.contract.sittings import Listening
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, local, store_in, sweep_of, tiny_spec
@@ -56,10 +55,7 @@ def test_a_sweep_keeps_the_report_that_the_store_gives_later(
     assert page[:cut] == again.html[:cut]
     found = findings(store)
     assert found.best and state.best
-    assert (found.best.id, found.best.best_loss) == (
-        state.best.id,
-        state.best.ranked_loss,
-    )
+    assert (found.best.id, found.best.best_loss) == (state.best.id, state.best.ranked_loss)
     assert found.baselines == state.baselines and found.state == "finished"
     assert [one.trial for one in found.confirmed] == [one.trial for one in state.confirmed]
     curves = {one.id: [loss for _, loss in one.curve] for one in found.trials}
@@ -191,29 +187,11 @@ def test_numbers_beyond_all_reason_in_a_store_stop_no_report(
     assert best.id in local(store).report("s").html
 
 
-def test_the_command_writes_a_file_and_replaces_only_reports(
+def test_python_has_the_page_that_it_writes(
     workplace: Callable[[str], Path], corpus: Corpus
 ) -> None:
-    folder = workplace("command")
+    folder = workplace("python")
     sweep_of(store_in(folder), corpus, ScriptedEngine({0: [3.0]}), tiny_spec(1, trials=1)).run()
     (folder / "mlflow.yaml").write_text("artifacts: artifacts\nexperiment: test\n")
-    done = run_here("report", "s", cwd=folder)
-    file = folder / "s-report.html"
-    assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines() == [
-        "s/0 is best: 3.0000 nats = 4.3281 bits per symbol",
-        f"s -> {file}",
-    ]
-    before = file.stat().st_ino
-    again = run_here("report", "s", "--to", file, "--json", cwd=folder)
-    assert again.json["report"] == str(file) and file.stat().st_ino != before
-    other = folder / "other.html"
-    other.write_text("<p>mine</p>")
-    refused = run_here("report", "s", "--to", other, cwd=folder)
-    assert (refused.code, other.read_text()) == (2, "<p>mine</p>")
-    assert refused.err.startswith("lstm-sweep: --to ") and "something else there" in refused.err
-    page = lstm_sweep.sweep("s", store=folder).report(file)
-    assert file.read_text(encoding="utf-8") == page
-    unknown = run_here("report", "nobody", cwd=folder)
-    assert unknown.code == 2 and "no such sweep" in unknown.err
-    assert sorted(one.name for one in folder.glob("*.html")) == ["other.html", "s-report.html"]
+    page = lstm_sweep.sweep("s", store=folder).report(folder / "page.html")
+    assert "s/0 is best" in page and (folder / "page.html").read_text(encoding="utf-8") == page

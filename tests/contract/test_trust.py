@@ -11,7 +11,6 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -19,12 +18,11 @@ from rich.console import Console
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import Corpus, load
 from lstm_sweep.models.data.source import Source
-from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli import main
 from lstm_sweep.search.cli.progress import Lines
 from lstm_sweep.search.engines import worker
-from lstm_sweep.search.store import memory, reader
+from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
@@ -253,12 +251,3 @@ def test_no_name_of_a_sweep_leads_out(
         assert len(err.splitlines()) == 1, typed
     assert reader.find_sweep(store, name) is None
     assert files_of(place) == before
-
-
-def test_a_run_id_that_leads_out_ends_a_sweep_in_one_line(
-    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex="../out"))
-    monkeypatch.setattr(memory, "uuid", out)
-    with pytest.raises(InputError, match="expected letters and digits"):
-        sweep_of(MemoryStore(), corpus, ScriptedEngine({0: [1.0]}), tiny_spec(trials=1)).run()
