@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.conftest import Done, run_here, start_program, wait_until
+from lstm_sweep.search.store.settings import load
+from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.tracking import MlflowStore
+from tests.cases import Place
+from tests.conftest import Done, run_command, wait_until
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 FEW = ["--confirm-configs", "0", "--workers", "2"]
@@ -69,42 +73,37 @@ def create_model(x, y):
 
 
 @pytest.fixture(scope="module")
-def folder(workplace: Callable[[str], Path]) -> Path:
+def place(workplace: Callable[[str], Path]) -> Place:
     made = workplace("templates")
     for file in TEMPLATES.glob("*.py"):
         shutil.copy(file, made / file.name)
     slow = f"GO_ON = {str(made / 'go on')!r}\n{SLOW}"
     for name, text in (("slow", slow), ("broken", BROKEN), ("scaled", SCALED)):
         (made / f"{name}.py").write_text(text, encoding="utf-8")
-    return made
+    return Place(made)
 
 
 @pytest.fixture(scope="module")
-def swept(folder: Path) -> Done:
+def swept(place: Place) -> Done:
     """A sweep with a ladder."""
     command = ["launch", "--template", "sequences.py", "--learning-rate-field", "rate"]
-    return run_here(*command, "--trials", "6", "--name", "waves", "--json", *FEW, cwd=folder)
+    done = place.read(*command, "--trials", "6", "--name", "waves", "--json", *FEW)
+    assert done.code == 0, done
+    return done
 
 
-def trials(folder: Path, sweep: str) -> list[dict[str, Any]]:
-    done = run_here("trials", sweep, "--json", cwd=folder)
-    rows: list[dict[str, Any]] = done.json if done.code == 0 else []
-    return rows
-
-
-def client(folder: Path) -> Any:
+def client(place: Place) -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    return MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}")
 
 
-def test_a_template_is_searched(folder: Path, swept: Done) -> None:
-    assert swept.code == 0, swept.err
+def test_a_template_is_searched(place: Place, swept: Done) -> None:
     result = swept.json
     assert (result["state"], result["baselines"]) == ("finished", {})
     assert list(result["best"]["config"]) == ["LSTM:24", "Dropout:25", "rate:28"]
     assert result["best"]["bits_per_symbol"] is None
-    rows = trials(folder, "waves")
+    rows = place.trials("waves")
     assert len(rows) == 6
     assert rows[0]["val_loss"] == result["best"]["val_loss"]
     phases = [row["phase"] for row in rows]
@@ -116,56 +115,47 @@ def test_a_template_is_searched(folder: Path, swept: Done) -> None:
     assert "ladder: " in swept.err
 
 
-def test_its_runs_have_metrics_of_epochs_and_the_digest(folder: Path, swept: Done) -> None:
-    run = client(folder).get_run(swept.json["best"]["run_id"])
-    history = client(folder).get_metric_history(run.info.run_id, "val_loss")
+def test_its_runs_have_metrics_of_epochs_and_the_digest(place: Place, swept: Done) -> None:
+    run = client(place).get_run(swept.json["best"]["run_id"])
+    history = client(place).get_metric_history(run.info.run_id, "val_loss")
     assert [point.step for point in history] == [1, 2, 3]
     assert run.data.metrics["best_val_loss"] == swept.json["best"]["val_loss"]
     assert "bits_per_symbol" not in run.data.metrics
     about = json.loads(run.data.tags["sweep.template"])
-    assert about["path"] == str(folder / "sequences.py")
+    assert about["path"] == str(place.folder / "sequences.py")
     assert len(about["digest"]) == 16
     assert run.data.params["LSTM:24"] in ("8", "16")
 
 
-def test_an_untouched_trial_of_a_template_reruns_identically(folder: Path, swept: Done) -> None:
-    done = run_here("rerun", swept.json["best"]["trial"], "--json", cwd=folder)
-    assert done.code == 0, done.err
-    assert (done.json["verdict"], done.json["epochs_compared"]) == ("identical", 3)
+def test_an_untouched_trial_of_a_template_reruns_identically(place: Place, swept: Done) -> None:
+    done = place.read("rerun", swept.json["best"]["trial"], "--json").json
+    assert (done["verdict"], done["epochs_compared"]) == ("identical", 3)
 
 
-def test_who_has_not_run_a_template_has_to_name_it(
-    folder: Path, swept: Done, tmp_path: Path
+@pytest.mark.usefixtures("swept")
+def test_a_template_is_run_again_by_who_has_run_it_or_names_it_as_it_was(
+    place: Place, tmp_path: Path
 ) -> None:
-    for command in (["rerun", "waves/0"], ["resume", "waves", "--trials", "10"]):
-        refused = run_here(*command, cwd=folder, XDG_STATE_HOME=str(tmp_path))
-        assert (refused.code, len(refused.err.splitlines())) == (2, 1)
-        assert "expected --template FILE.py, your own file" in refused.err
-
-
-def test_a_changed_template_is_refused(folder: Path, swept: Done) -> None:
-    file = folder / "sequences.py"
+    rerun, resume = ("rerun", "waves/0"), ("resume", "waves", "--trials", "10")
+    assert "is about a template" in place.read(*rerun, "--set", "layers=2").refusal
+    other = replace(place, environment={"XDG_STATE_HOME": str(tmp_path)})
+    file = place.folder / "sequences.py"
     before = file.read_text(encoding="utf-8")
     file.write_text(before + "# more\n", encoding="utf-8")
-    (folder / "elsewhere.py").write_text(before, encoding="utf-8")
+    (place.folder / "elsewhere.py").write_text(before, encoding="utf-8")
     try:
-        for command in (["rerun", "waves/0"], ["resume", "waves", "--trials", "10"]):
-            refused = run_here(*command, cwd=folder)
-            assert refused.code == 2
-            assert len(refused.err.splitlines()) == 1
-            assert "sequences.py has changed since: found digest" in refused.err
-            wrong = run_here(*command, "--template", "dense.py", cwd=folder)
-            assert wrong.code == 2
-            assert "dense.py has changed since" in wrong.err
+        for command in (rerun, resume):
+            assert "expected --template FILE.py, your own file" in other.read(*command).refusal
+            refused = place.read(*command).refusal
+            assert "sequences.py has changed since: found digest" in refused
+            refused = place.read(*command, "--template", "dense.py").refusal
+            assert "dense.py has changed since" in refused
         file.unlink()
-        gone = run_here("rerun", "waves/0", cwd=folder)
-        assert (gone.code, "no such file" in gone.err) == (2, True)
-        done = run_here("rerun", "waves/0", "--template", "elsewhere.py", "--json", cwd=folder)
-        assert (done.code, done.json["verdict"]) == (0, "identical")
+        assert "no such file" in place.read(*rerun).refusal
+        done = place.read(*rerun, "--template", "elsewhere.py", "--json")
+        assert done.json["verdict"] == "identical"
     finally:
         file.write_text(before, encoding="utf-8")
-    varied = run_here("rerun", "waves/0", "--set", "layers=2", cwd=folder)
-    assert (varied.code, "is about a template" in varied.err) == (2, True)
 
 
 #: loads a network without this program, asks a registered model, and prints what they answer
@@ -182,65 +172,64 @@ print(np.asarray(model.predict(model.input_example)).shape, model.metadata.signa
 
 @pytest.mark.full
 def test_the_network_of_a_template_is_exported_registered_and_loaded_without_this_program(
-    folder: Path, swept: Done, tmp_path: Path
+    place: Place, swept: Done, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "bundle"
-    command = ("export", "waves", "--to", bundle, "--register", "waves", "--json")
-    done = run_here(*command, cwd=folder)
+    done = place.read("export", "waves", "--to", bundle, "--register", "waves", "--json")
     assert done.code == 0, done.err
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 32}
     assert done.json["loss"] == swept.json["best"]["val_loss"]
     assert done.json["model_version"]["uri"] == "models:/waves@champion"
     config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
     assert config == swept.json["best"]["config"]
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    asked = subprocess.run(
-        [sys.executable, "-I", "-c", ASK, bundle, uri], capture_output=True, text=True, check=False
-    )
-    assert asked.stdout.startswith("(3, 1)\n(1, 1) "), asked.stderr[-2000:]
-    assert "(-1, 12, 1)" in asked.stdout
-    refused = run_here("export", "waves", "--to", tmp_path / "o", "--format", "onnx", cwd=folder)
-    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
-    assert "no ONNX files are written: expected --format keras or" in refused.err
+    uri = f"sqlite:///{place.folder / 'mlflow.db'}"
+    asked = run_command(sys.executable, "-I", "-c", ASK, bundle, uri)
+    assert asked.out.startswith("(3, 1)\n(1, 1) ") and "(-1, 12, 1)" in asked.out, asked
+    refused = place.read("export", "waves", "--to", tmp_path / "o", "--format", "onnx").refusal
+    assert "no ONNX files are written: expected --format keras or" in refused
 
 
-def exported(folder: Path, name: str, to: Path, *more: str) -> Done:
+def exported(place: Place, name: str, to: Path, *more: str) -> Done:
     """The export of the one trial of a template."""
     command = ["launch", "--template", f"{name}.py", "--trials", "1", "--name", name]
-    assert run_here(*command, *FEW, cwd=folder).code == 0
-    return run_here("export", name, "--to", to, "--json", *more, cwd=folder)
+    assert place.read(*command, *FEW).code == 0
+    return place.read("export", name, "--to", to, "--json", *more)
 
 
 @pytest.mark.full
 def test_a_network_with_several_inputs_and_outputs_is_exported(
-    folder: Path, tmp_path: Path
+    place: Place, tmp_path: Path
 ) -> None:
-    done = exported(folder, "several_sets", tmp_path / "bundle", "--format", "savedmodel")
-    assert done.code == 0, done.err
+    done = exported(place, "several_sets", tmp_path / "bundle", "--format", "savedmodel")
     assert done.json["parity"] == {"max_difference": pytest.approx(0, abs=1e-4), "windows": 32}
+    store = MlflowStore(load(place.folder, {}))
+    store.log(place.trials("several_sets")[0]["run_id"], tags={Tag.INPUTS: ""})
+    refused = place.read("export", "several_sets", "--to", tmp_path / "other").refusal
+    assert "several_sets/0: the store has no inputs that its network was trained on" in refused
 
 
 @pytest.mark.full
-def test_a_network_with_layers_of_ones_own_is_handed_on(folder: Path, tmp_path: Path) -> None:
-    text = (folder / "memory.py").read_text(encoding="utf-8")
+def test_a_network_with_layers_of_ones_own_is_handed_on(place: Place, tmp_path: Path) -> None:
+    text = (place.folder / "memory.py").read_text(encoding="utf-8")
     options = "{{choice([Mean(), layers.GlobalMaxPooling1D(), layers.Flatten()])}}"
     assert options in text
-    (folder / "mean.py").write_text(text.replace(options, "Mean()"), encoding="utf-8")
-    done = exported(folder, "mean", tmp_path / "bundle", "--unchecked")
-    assert done.code == 0, done.err
-    assert (done.json["parity"]["windows"], done.json["parity"]["max_difference"]) == (0, None)
-    assert done.json["parity"]["not_loaded"]
+    (place.folder / "mean.py").write_text(text.replace(options, "Mean()"), encoding="utf-8")
+    refused = exported(place, "mean", tmp_path / "bundle").refusal
+    assert "trial mean/0: " in refused and "expected --unchecked, to export it all" in refused
+    assert list(tmp_path.iterdir()) == []
+    given = ("export", "mean", "--to", tmp_path / "bundle", "--unchecked", "--json")
+    parity = place.read(*given).json["parity"]
+    assert (parity["windows"], parity["max_difference"]) == (0, None) and parity["not_loaded"]
     assert (tmp_path / "bundle" / "model.keras").exists()
 
 
-def test_without_a_network_there_is_none_to_export(folder: Path, tmp_path: Path) -> None:
-    done = exported(folder, "helpers", tmp_path / "bundle")
-    assert (done.code, "helpers/0 has no weights" in done.err) == (2, True)
+def test_without_a_network_there_is_none_to_export(place: Place, tmp_path: Path) -> None:
+    assert "scaled/0 has no weights" in exported(place, "scaled", tmp_path / "bundle").refusal
 
 
-def test_an_error_of_a_template_has_its_line_and_its_traceback(folder: Path) -> None:
+def test_an_error_of_a_template_has_its_line_and_its_traceback(place: Place) -> None:
     command = ["launch", "--template", "broken.py", "--trials", "2", "--name", "broken"]
-    done = run_here(*command, *FEW, cwd=folder)
+    done = place.read(*command, *FEW)
     assert done.code == 1
     last = done.err.splitlines()[-1]
     assert last.startswith(
@@ -249,18 +238,18 @@ def test_an_error_of_a_template_has_its_line_and_its_traceback(folder: Path) -> 
     lines = [line for line in done.err.splitlines() if "broken/0 error" in line]
     assert len(lines) == 1
     assert ": broken.py:10: RuntimeError: no " in lines[0]
-    [run] = [row["run_id"] for row in trials(folder, "broken") if row["trial"] == "broken/0"]
-    log = Path(client(folder).download_artifacts(run, "log.txt")).read_text(encoding="utf-8")
+    [run] = [row["run_id"] for row in place.trials("broken") if row["trial"] == "broken/0"]
+    log = Path(client(place).download_artifacts(run, "log.txt")).read_text(encoding="utf-8")
     assert 'broken.py", line 7, in create_model' in log
     assert "raise RuntimeError(f'no {units} today')" in log
 
 
 @pytest.mark.full
-def test_trials_that_fall_behind_are_ended_by_their_epochs(folder: Path) -> None:
-    command = ["launch", "--template", "scaled.py", "--trials", "6", "--name", "scaled", "--json"]
-    done = run_here(*command, *FEW, "--workers", "1", cwd=folder)
+def test_trials_that_fall_behind_are_ended_by_their_epochs(place: Place) -> None:
+    command = ["launch", "--template", "scaled.py", "--trials", "6", "--name", "behind", "--json"]
+    done = place.read(*command, *FEW, "--workers", "1")
     assert done.code == 0, done.err
-    rows = trials(folder, "scaled")
+    rows = place.trials("behind")
     assert {row["outcome"] for row in rows} == {"complete", "pruned"}
     for row in rows:
         assert (row["val_loss"] is None) == (row["outcome"] == "pruned")
@@ -271,22 +260,22 @@ def test_trials_that_fall_behind_are_ended_by_their_epochs(folder: Path) -> None
 
 
 @pytest.mark.full
-def test_a_killed_sweep_of_a_template_goes_on(folder: Path) -> None:
+def test_a_killed_sweep_of_a_template_goes_on(place: Place) -> None:
     command = ["launch", "--template", "slow.py", "--trials", "3", "--name", "slow", "--json"]
-    driver = start_program(*command, *FEW, "--halving", "off", cwd=folder)
+    driver = place.start(*command, *FEW, "--halving", "off")
     try:
-        wait_until(lambda: any(row["epochs"] >= 2 for row in trials(folder, "slow")), driver)
+        wait_until(lambda: any(row["epochs"] >= 2 for row in place.trials("slow")), driver)
     finally:
         driver.kill()
         driver.wait()
-    before = {row["trial"]: row["config"] for row in trials(folder, "slow")}
-    stopped = run_here("stop", "slow", "--json", cwd=folder)  # which does not need the file
+    before = {row["trial"]: row["config"] for row in place.trials("slow")}
+    stopped = place.read("stop", "slow", "--json")  # which does not need the file
     assert (stopped.code, stopped.json["state"]) == (0, "stopped")
-    (folder / "go on").touch()
-    done = run_here("resume", "slow", "--json", cwd=folder)
+    (place.folder / "go on").touch()
+    done = place.read("resume", "slow", "--json")
     assert done.code == 0, done.err
     assert done.json["trials"] == {"complete": 3}
-    rows = trials(folder, "slow")
+    rows = place.trials("slow")
     assert {row["attempt"] for row in rows} >= {2}
     assert before.items() <= {row["trial"]: row["config"] for row in rows}.items()
     assert len({json.dumps(row["config"]) for row in rows}) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
@@ -10,7 +11,6 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions import export, lifecycle
+from lstm_sweep.search.actions import lifecycle
 from lstm_sweep.search.actions.dry_run import SIZE_FIELDS
 from lstm_sweep.search.actions.lifecycle import named_changes, resumed_spec
 from lstm_sweep.search.actions.local import Local
@@ -32,19 +32,18 @@ from lstm_sweep.search.actions.rerun import (
     _check_proposed,
     compare,
 )
-from lstm_sweep.search.driver.task import TemplateTask
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import BadRunError
-from lstm_sweep.search.store.journal import spec_tags
+from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings, load
-from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.store.tracking import Store
+from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.trial import Ended, Outcome
+from lstm_sweep.search.values.trial import Ended, Outcome, Phase
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import with_settings
-from lstm_sweep.spaces.template.template import Template
+from tests.fakes import ScriptedEngine
+from tests.sweeps import sweep_of
 
 SETTINGS = ["layer_size=16,24,32", "layers=1,2", "epochs=4"]
 
@@ -154,46 +153,6 @@ def test_networks_are_counted_as_if_each_was_judged(tmp_path: Path) -> None:
     assert [one.parameters for one in found.networks] == [min(sizes), max(sizes)]
 
 
-# What `export` keeps of a bundle, and what not
-
-
-RECORD = TrialRecord(sweep="good", number=3, config=TrialConfig(), seed=1, tags=Tags.of("r", {}))
-
-
-def kept(to: Path, parity: dict[str, Any], *, unchecked: bool = False) -> export.Exported:
-    """What comes of a bundle that was checked so far."""
-
-    def write(folder: Path, format: str) -> dict[str, Any]:
-        folder.mkdir()
-        (folder / "model.keras").write_text(format)
-        return {"trial": RECORD.id, "test_loss": None, "parity": parity, "model_version": None}
-
-    kind = mock.Mock(bundle_writer=lambda store, record: write, bundle_lines=lambda result: [])
-    with mock.patch.object(export, "task_kind_of_run", lambda tags: kind):
-        return export.write_bundle(mock.Mock(Store), [RECORD], to, "keras", unchecked=unchecked)
-
-
-@pytest.mark.parametrize(
-    ("more", "why"),
-    [
-        ({}, "the store has no inputs that its network was trained on"),
-        ({"not_loaded": "its network is not loaded (no layer Mean)"}, "no layer Mean"),
-    ],
-)
-def test_one_that_cannot_be_checked_is_kept_only_if_the_user_says_so(
-    tmp_path: Path, more: dict[str, str], why: str
-) -> None:
-    parity = {"max_difference": None, "windows": 0, **more}
-    with pytest.raises(InputError) as refused:
-        kept(tmp_path / "best", parity)
-    assert str(refused.value).startswith("trial good/3: ")
-    assert why in str(refused.value)
-    assert str(refused.value).endswith("expected --unchecked, to export it all the same")
-    assert list(tmp_path.iterdir()) == []
-    assert kept(tmp_path / "best", parity, unchecked=True).printed["parity"] == parity
-    assert (tmp_path / "best" / "model.keras").exists()
-
-
 @pytest.mark.parametrize("lacking", ["onnx", "onnxruntime"])
 def test_without_the_extra_it_is_said_how_to_get_it(
     lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -272,34 +231,20 @@ def test_a_template_that_was_moved_is_the_same_if_its_text_is(tmp_path: Path) ->
         resumed_spec(was, "s", {}, other)
 
 
-@pytest.mark.parametrize("more", [{}, {"sweep.phase": "rerun"}])
-def test_no_value_beyond_its_space_gets_into_a_template(
-    more: dict[str, str], tmp_path: Path
-) -> None:
-    file = tmp_path / "mine.py"
+@pytest.mark.parametrize("phase", [Phase.SEARCH, Phase.RERUN])
+def test_no_value_beyond_its_space_gets_into_a_template(phase: Phase, tmp_path: Path) -> None:
+    file, store = tmp_path / "mine.py", MemoryStore()
     file.write_text(
         "def data():\n    return 1\ndef create_model(x):\n    return {{uniform(0, 1)}}\n"
     )
-    template = Template.read(str(file))
-    [label] = template.hyperparameters
-    spec = SweepSpec(template=template, space=template.space(), name="s")
-
-    def run_with(tags: dict[str, str]) -> Any:
-        data = SimpleNamespace(tags={"sweep.name": "s"} | tags, params={}, metrics={})
-        return SimpleNamespace(
-            data=data,
-            info=SimpleNamespace(run_id="r", status="FINISHED", start_time=0, end_time=None),
-        )
-
-    store: Any = SimpleNamespace(run=lambda run_id: run_with(spec_tags(spec, "s")))
-    for value, fits in [(0.5, True), (1e9, False)]:
-        own = {"sweep.trial": "0", "sweep.phase": "search", "sweep.seed": "1"}
-        own |= {"sweep.config": json.dumps({label: value}), "mlflow.parentRunId": "p"}
-        record = reader.read_trial(run_with(own | TemplateTask(template).tags() | more))
-        if fits:
-            _check_proposed(store, record, str(file))
-            continue
-        with pytest.raises(BadRunError, match="expected a value of the sweep's space"):
+    spec = SweepSpec.from_mapping({"template": str(file), "trials": 1}, "test")
+    sweep_of(store, None, ScriptedEngine({0: [1.0]}), spec).run()
+    [record] = reader.trials(store, "s")
+    for value, refused in [(0.5, None), (1e9, "expected a value of the sweep's space")]:
+        changed = json.dumps({"return:4": value})
+        store.log(record.run_id, tags={Tag.CONFIG: changed, Tag.PHASE: phase})
+        record = reader.read_trial(store.run(record.run_id))
+        with pytest.raises(BadRunError, match=refused) if refused else contextlib.nullcontext():
             _check_proposed(store, record, str(file))
 
 
