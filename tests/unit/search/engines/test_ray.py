@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.engines import ray as ray_engine
 from lstm_sweep.search.engines import ray_agent, ray_cluster
@@ -36,13 +35,11 @@ from lstm_sweep.search.engines.ray_agent import (
 )
 from lstm_sweep.search.engines.ray_cluster import (
     Node,
-    Wanted,
     connect,
     names_of,
     slots_of,
     wanted,
 )
-from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.trial import (
     Computing,
     Device,
@@ -53,6 +50,7 @@ from lstm_sweep.search.values.trial import (
     Slot,
     Trial,
 )
+from tests.fakes import job_of
 
 NODE = Node("a", "one", cpus=2, gpus=0, all_cpus=2)
 
@@ -71,6 +69,9 @@ class NoAnswerError(Exception):
     """Stands in for errors of Ray."""
 
 
+TRIAL = Trial(sweep="s", number=0, config=TrialConfig(), seed=0)
+
+
 class Cluster:
     """Stands in for Ray: a node on which an agent with two slots is made at once."""
 
@@ -81,7 +82,6 @@ class Cluster:
         self.agents: list[Stream] = []
         self.trials: list[Stream] = []
         self.called: list[str] = []
-        self.killed = 0
 
     def make(self, engine: RayEngine, wanted: ray_cluster.Wanted) -> None:
         slots = tuple(Slot(index, core=index, node="one") for index in range(wanted.slots))
@@ -107,8 +107,11 @@ class Cluster:
             raise item or NoAnswerError
         return item
 
+    def put(self, files: object) -> object:
+        return files
+
     def kill(self, actor: object) -> None:
-        self.killed += 1
+        """It dies at once."""
 
 
 @pytest.fixture
@@ -127,12 +130,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 def engine(cluster: Cluster) -> Iterator[RayEngine]:
     with RayEngine() as opened:
         yield opened
-
-
-def job(slot: Slot, folder: Path) -> Job:
-    trial = Trial(sweep="s", number=slot.index, config=TrialConfig(), seed=0)
-    training = CorpusTraining(folder / "no", Scoring(1, 0))
-    return Job(trial=trial, slot=slot, training=training, folder=folder)
 
 
 def heard(engine: RayEngine, stream: Stream, *said: object) -> list[tuple[Slot, Event]]:
@@ -157,7 +154,7 @@ def test_an_agent_that_begins_on_a_node_that_gets_no_trials_offers_none_before_i
         engine._seen = {"a": replace(NODE, leaving=True)}
         engine.wait(0.0)
     else:
-        engine.start(job(slot, tmp_path))
+        engine.start(job_of(TRIAL, slot, tmp_path))
         ended = Ended(Outcome.LOST, "no room", unfinished=True)
         heard(engine, cluster.trials[0], ended)
     assert engine.slots == ()
@@ -172,7 +169,7 @@ def test_a_network_of_an_earlier_stretch_is_not_taken_for_that_of_a_trial_that_h
     engine: RayEngine, cluster: Cluster, tmp_path: Path, dies: bool
 ) -> None:
     slot, _ = engine.slots
-    begun = job(slot, tmp_path)
+    begun = job_of(TRIAL, slot, tmp_path)
     for file in (begun.weights, begun.inputs, begun.checkpoint):
         file.write_bytes(b"of round 3")
     engine.start(begun)
@@ -192,7 +189,7 @@ def test_slots_that_the_service_takes_back_are_left_once_their_trials_wait(
     engine = RayEngine()
     slot, free = engine.slots
     assert (engine.reserve(slot), engine.surplus(), engine.refusal()) == ("", 0, "")
-    engine.start(job(slot, tmp_path))
+    engine.start(job_of(TRIAL, slot, tmp_path))
     write_quota(quota, 0, "waits: 2 sweeps share 1 slot", 0.0)
     assert engine.reserve(free) == engine.refusal() == "waits: 2 sweeps share 1 slot"
     assert engine.surplus() == 1
@@ -256,15 +253,14 @@ class Place:
     slot: Slot
     folder: Path
 
-    def job(self, number: int = 0) -> Job:
-        trial = Trial(sweep="s", number=number, config=TrialConfig(), seed=1)
-        training = CorpusTraining(Path("/of/the/driver"), Scoring(10, 0))
-        return Job(trial=trial, slot=self.slot, training=training, folder=Path("/of/the/driver/0"))
+    @property
+    def job(self) -> Job:
+        return job_of(TRIAL, self.slot, Path("/of/the/driver/0"))
 
     def train(
         self, number: int, files: dict[str, Bytes] | None = None, corpus: SharedCorpus | None = None
     ) -> Iterator[Event | KeptCheckpoint]:
-        return self.agent.train(number, self.job(number), files or {}, corpus, 0.0)
+        return self.agent.train(number, self.job, files or {}, corpus, 0.0)
 
 
 @pytest.fixture
@@ -321,7 +317,7 @@ def test_a_trial_begins_once_its_corpus_has_come(
     assert [*stream][-1] == COMPLETE
     [job] = Local.started
     wanted = place.folder / "scratch" / "corpora" / "abc"
-    assert job.training == place.job().training.reading(wanted)
+    assert job.training == place.job.training.reading(wanted)
     assert job.training.reads == wanted
 
 
@@ -350,44 +346,32 @@ A = Node("a1", "a", cpus=4, gpus=0)
 B = Node("b1", "b", cpus=2, gpus=0)
 
 
-def slots(found: list[Wanted]) -> dict[str, int]:
-    return {one.node.name: one.slots for one in found}
-
-
 @pytest.mark.parametrize(
     ("missing", "expected"),
     [(0, {}), (1, {"a": 1}), (3, {"a": 2, "b": 1}), (5, {"a": 3, "b": 2}), (9, {"a": 4, "b": 2})],
 )
 def test_so_many_slots_are_spread_over_the_nodes(missing: int, expected: dict[str, int]) -> None:
-    assert slots(wanted([A, B], missing, 1, gpus=False)) == expected
-
-
-def node(id: str, name: str, host: str = "host", address: str = "10.0.0.1") -> dict[str, Any]:
-    return {"NodeID": id, "NodeName": name, "NodeManagerHostname": host,
-            "NodeManagerAddress": address}  # fmt: skip
+    found = wanted([A, B], missing, 1, gpus=False)
+    assert {one.node.name: one.slots for one in found} == expected
 
 
 def test_a_node_has_the_name_that_it_was_given_or_that_of_its_host() -> None:
-    nodes = [node("0123456789", "given"), node("abcdef0123", "10.0.0.1")]
-    assert names_of(nodes) == {"0123456789": "given", "abcdef0123": "host"}
+    host = {"NodeManagerHostname": "host", "NodeManagerAddress": "10.0.0.1"}
+    nodes = [
+        host | {"NodeID": "01", "NodeName": "given"},
+        host | {"NodeID": "ab", "NodeName": "10.0.0.1"},
+    ]
+    assert names_of(nodes) == {"01": "given", "ab": "host"}
 
 
-class Rayless:
-    """Stands in for Ray where there is no cluster."""
+def test_no_cluster_and_no_ray_are_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = list[threading.Thread]()
 
-    def __init__(self) -> None:
-        self.thread: threading.Thread | None = None
-
-    def is_initialized(self) -> bool:
-        return False
-
-    def init(self, **options: Any) -> None:
-        self.thread = threading.current_thread()
+    def init(**options: Any) -> None:
+        threads.append(threading.current_thread())
         raise ConnectionError("Could not find any\n  running Ray instance.")
 
-
-def test_no_cluster_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    rayless = Rayless()
+    rayless = SimpleNamespace(is_initialized=lambda: False, init=init)
     monkeypatch.setitem(sys.modules, "ray", rayless)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(InputError) as caught:
@@ -396,10 +380,7 @@ def test_no_cluster_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         "--on ray: found no cluster that this machine can join as a driver (Could not find any "
         "running Ray instance.), expected a node of one, as `ray start` makes it"
     )
-    assert rayless.thread is not threading.main_thread(), "Ray would take over SIGTERM"
-
-
-def test_ray_that_is_not_installed_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert threads and threading.main_thread() not in threads, "Ray would take over SIGTERM"
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"it needs ray, expected: pip install lstm-sweep\[ray\]"):
         connect()
