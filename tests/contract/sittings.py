@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import pytest
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
@@ -14,6 +17,8 @@ from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import Observer, SweepState
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.store import reader
+from lstm_sweep.search.store.reader import TrialRecord
+from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.trial import RoundDone
 from tests.fakes import ScriptedEngine
@@ -48,14 +53,46 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def runner(store: Store, corpus: Corpus, data: Path) -> Callable[..., SweepState]:
-    """What runs a small sweep on an engine, with other fields of its spec."""
+@dataclass(frozen=True)
+class Sittings:
+    """A store, what a sweep called `s` of small trials is run on in it, and what is there."""
 
-    def run(engine: Any, **fields: Any) -> SweepState:
-        spec = tiny_spec(data=str(data), **(PLAIN | fields))
-        return sweep_of(store, corpus, engine, spec).run()
+    store: Store
+    corpus: Corpus
+    data: Path
 
-    return run
+    def sweep(
+        self, engine: Any, driver: Mapping[str, Any] = MappingProxyType({}), **fields: Any
+    ) -> Sweep:
+        """A sweep that its driver has not begun, with other fields of its spec."""
+        spec = tiny_spec(**({"data": str(self.data)} | PLAIN | fields))
+        return sweep_of(self.store, self.corpus, engine, spec, **driver)
+
+    def run(self, engine: Any, **fields: Any) -> SweepState:
+        return self.sweep(engine, **fields).run()
+
+    def break_off(self, engine: Any, **fields: Any) -> None:
+        """Run it until the engine interrupts it."""
+        with pytest.raises(KeyboardInterrupt):
+            self.run(engine, **fields)
+
+    def go_on(self, engine: Any, **changes: Any) -> SweepState:
+        return go_on(self.store, self.corpus, engine, **changes)
+
+    @property
+    def parent(self) -> Any:
+        """The run of the only sweep."""
+        [run] = reader.sweeps(self.store)
+        return run
+
+    @property
+    def ended(self) -> tuple[str, str]:
+        """Status and state of the sweep."""
+        return self.parent.info.status, self.parent.data.tags[Tag.STATE]
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        return reader.trials(self.store, "s")
 
 
 # A sweep of four trials, what it says, and whether all of it has arrived

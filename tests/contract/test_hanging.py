@@ -21,7 +21,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
-from tests.contract.sittings import after, go_on, interrupt
+from tests.contract.sittings import Sittings, after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 
@@ -121,13 +121,11 @@ def attempts(store: Store) -> dict[int, list[tuple[int, str]]]:
 def test_a_network_that_is_too_large_for_the_memory_is_tried_twice_also_when_a_sweep_goes_on(
     store: Store, corpus: Corpus, data: Path
 ) -> None:
+    kept = Sittings(store, corpus, data)
     full = dict.fromkeys((1, 4), Ended(Outcome.OUT_OF_MEMORY, "memory of the host"))
-    spec = tiny_spec(data=str(data), trials=6, **PLAIN)
-    engine = ScriptedEngine(LOSSES, endings=full, watch=after(7, interrupt))
-    with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, engine, spec).run()
+    kept.break_off(ScriptedEngine(LOSSES, endings=full, watch=after(7, interrupt)), trials=6)
     twice = [(1, "out_of_memory"), (2, "out_of_memory")]
     assert attempts(store)[1] == twice
-    state = go_on(store, corpus, ScriptedEngine(LOSSES, endings=full))
+    state = kept.go_on(ScriptedEngine(LOSSES, endings=full))
     assert [number for number, ends in attempts(store).items() if ends == twice] == [1, 4]
     assert state.counts == {"complete": 4, "out_of_memory": 2}

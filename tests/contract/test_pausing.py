@@ -15,10 +15,8 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.process import files
-from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot
 from tests.conftest import in_full
 from tests.contract.engine_jobs import (
@@ -29,25 +27,28 @@ from tests.contract.engine_jobs import (
     opened,
     saved_corpus,
 )
-from tests.contract.sittings import Listening, after, four_trials, go_on, interrupt
+from tests.contract.sittings import Listening, Sittings, after, interrupt
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec
+from tests.sweeps import LOSSES, store_in
 
 EPOCHS = 9
 #: each trial is worse than the first, which is the leader all the time
 CURVES = {n: [3.0 + n - epoch / 100 for epoch in range(EPOCHS)] for n in range(6)}
 
 
-def spec_of(data: Path, **fields: Any) -> Any:
-    return tiny_spec(EPOCHS, data=str(data), trials=4, **(PLAIN | {"halving": True} | fields))
+#: each of four trials waits for others
+HALVING: dict[str, Any] = {"epochs": EPOCHS, "trials": 4, "halving": True}
 
 
-def states(store: Store) -> Counter[str]:
+@pytest.fixture
+def kept(store: MemoryStore, corpus: Corpus, data: Path) -> Sittings:
+    return Sittings(store, corpus, data)
+
+
+def states(kept: Sittings) -> Counter[str]:
     """How many trials have ended, wait or run, by their runs."""
     waits = {True: "paused", False: "running"}
-    return Counter(
-        one.outcome or waits[bool(one.tags.get(Tag.PAUSED))] for one in reader.trials(store, "s")
-    )
+    return Counter(one.outcome or waits[bool(one.tags.get(Tag.PAUSED))] for one in kept.trials)
 
 
 class Noting(ScriptedEngine):
@@ -66,76 +67,66 @@ class Noting(ScriptedEngine):
                 message.metrics["round_seconds"] = 1.0
 
 
-def test_trials_wait_scheduled_and_go_on_in_one_run_each(data: Path, corpus: Corpus) -> None:
-    store, display = MemoryStore(), Listening()
-    seen: list[tuple[str, str]] = []
-    counts: dict[str, int] = {}
+def test_trials_wait_scheduled_and_go_on_in_one_run_each(kept: Sittings) -> None:
+    display, seen, counts = Listening(), list[tuple[str, str]](), dict[str, int]()
 
     def look() -> None:
-        seen.extend((one.status, one.tags.get(Tag.PAUSED, "")) for one in reader.trials(store, "s"))
-        counts.update(states(store))
+        seen.extend((one.status, one.tags.get(Tag.PAUSED, "")) for one in kept.trials)
+        counts.update(states(kept))
 
     engine = Noting(CURVES, watch=after(5, look))
-    state = sweep_of(store, corpus, engine, spec_of(data), observer=display).run()
+    state = kept.run(engine, driver={"observer": display}, **HALVING)
     assert counts == {"running": 1, "paused": 1}
     assert seen == [("SCHEDULED", "at epoch 3: loss 2.9800, number 1 of 1 there"), ("RUNNING", "")]
     assert not [line for line in display.told if "waits" in line]  # displays see it in the state
     assert engine.started.count(0) > 1, "the leader has waited for others, and gone on"
     assert {1, 2, 3} <= set(engine.started)
-    records = reader.trials(store, "s")
+    records = kept.trials
     assert [(one.number, one.attempt) for one in records] == [(n, 1) for n in range(4)]
     assert {one.status for one in records} == {"FINISHED"} and records[0].tags[Tag.PAUSED] == ""
     assert [one.outcome for one in records] == ["complete", "pruned", "pruned", "pruned"]
     assert state.counts == {"complete": 1, "pruned": 3} and not state.paused
     for record in records:
-        losses_seen = store.history(record.run_id, "val_loss")
-        assert list(losses_seen.values()) == CURVES[record.number][: len(losses_seen)]
-        assert [*losses_seen] == [*range(1, len(losses_seen) + 1)]
+        losses_seen = kept.store.history(record.run_id, "val_loss")
+        assert losses_seen == dict(enumerate(CURVES[record.number][: len(losses_seen)], 1))
     assert records[0].epochs == EPOCHS
     assert records[1].reason == "it waited at epoch 3: loss 3.9800, number 2 of 2 there"
 
 
 @pytest.fixture
-def broken_off(data: Path, corpus: Corpus) -> Store:
+def broken_off(kept: Sittings) -> Sittings:
     """A sweep that was interrupted while two trials waited."""
-    store = MemoryStore()
-    engine = Noting(CURVES, watch=after(19, interrupt))
-    with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, engine, spec_of(data)).run()
-    return store
+    kept.break_off(Noting(CURVES, watch=after(19, interrupt)), **HALVING)
+    return kept
 
 
 def test_trials_that_waited_when_a_sweep_was_broken_off_wait_when_it_goes_on(
-    broken_off: Store, corpus: Corpus
+    broken_off: Sittings,
 ) -> None:
-    records = reader.trials(broken_off, "s")
-    waiting = [one for one in records if one.tags.get(Tag.PAUSED)]
+    waiting = [one for one in broken_off.trials if one.tags.get(Tag.PAUSED)]
     assert [one.number for one in waiting] == [1, 2]
-    assert {one.status for one in records} == {"FINISHED", "KILLED"}
+    assert {one.status for one in broken_off.trials} == {"FINISHED", "KILLED"}
     counts: dict[str, int] = {}
-    look = after(1, lambda: counts.update(states(broken_off)))
-    engine = Noting(CURVES, watch=look)
-    state = go_on(broken_off, corpus, engine)
+    engine = Noting(CURVES, watch=after(1, lambda: counts.update(states(broken_off))))
+    state = broken_off.go_on(engine)
     assert counts == {"complete": 1, "paused": 2, "running": 1}
     assert state.counts == {"complete": 1, "pruned": 3}
     assert engine.started == [3], "those that wait are given no slot"
-    again = {one.run_id: one for one in reader.trials(broken_off, "s")}
+    again = {one.run_id: one for one in broken_off.trials}
     for one in waiting:  # in the same run
         assert (again[one.run_id].status, again[one.run_id].attempt) == ("FINISHED", 1)
-        seen = broken_off.history(one.run_id, "val_loss")
+        seen = broken_off.store.history(one.run_id, "val_loss")
         assert list(seen.values()) == CURVES[one.number][: len(seen)]
 
 
 def test_checkpoints_survive_an_interrupt_before_a_sweep_goes_on(
-    broken_off: Store, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    broken_off: Sittings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = files.open_folder(reader.existing_sweep(broken_off, "s").info.run_id)
-    kept = {one.name for one in folder.iterdir() if one.is_dir()}
-    assert {"1", "2", "3"} <= kept
-    with monkeypatch.context() as patch:
+    folder = files.open_folder(broken_off.parent.info.run_id)
+    assert {"1", "2", "3"} <= {one.name for one in folder.iterdir() if one.is_dir()}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(CorpusTask, "baselines", lambda self, known: interrupt())
-        with pytest.raises(KeyboardInterrupt):
-            go_on(broken_off, corpus, Noting(CURVES))
+        broken_off.go_on(Noting(CURVES))
     assert {"1", "2", "3"} <= {one.name for one in folder.iterdir()}
 
 
@@ -165,8 +156,7 @@ def until_round(engine: Engine, slot: Slot, number: int) -> dict[int, float]:
                 if message.number == number:
                     engine.stop(slot, Paused("waits"))
             elif isinstance(message, Ended | Paused):
-                expected = (Paused("waits"), Ended(Outcome.COMPLETE))
-                assert message in expected
+                assert message in (Paused("waits"), Ended(Outcome.COMPLETE))
                 return found
 
 
@@ -224,74 +214,55 @@ class Shared(ScriptedEngine):
 def test_a_trial_makes_room_and_goes_on_in_its_run(
     workplace: Callable[[str], Path], data: Path, corpus: Corpus
 ) -> None:
-    store, display = store_in(workplace("room")), Listening()
-    seen: list[tuple[str, str, str | None]] = []
-
-    why_now = list[str | None]()
+    kept, display = Sittings(store_in(workplace("room")), corpus, data), Listening()
+    shown, why_now = Local(kept.store.settings), list[str | None]()
+    seen = set[tuple[str, str, str | None]]()
 
     def look() -> None:
-        record = reader.trials(store, "s")[-1]
-        report = Local(store.settings).status("s")
-        seen.append((record.status, record.tags.get(Tag.MAKES_ROOM, ""), report.why))
+        record = kept.trials[-1]
+        seen.add((record.status, record.tags.get(Tag.MAKES_ROOM, ""), shown.status("s").why))
 
     engine = Shared(4, 8, look)
-    engine._watch = lambda message: why_now.append(Local(store.settings).status("s").why)
-    state = four_trials(store, corpus, data, engine=engine, observer=display).run()
+    engine._watch = lambda message: why_now.append(shown.status("s").why)
+    state = kept.run(engine, driver={"observer": display}, trials=4)
     assert state.counts == {"complete": 4}
     why = "waiting for a slot: 2 sweeps share 1 slot"
     assert ("SCHEDULED", "at epoch 1: makes room", why) in seen
     assert display.told.count(why) == 1 and why_now[-1] is None
-    records = reader.trials(store, "s")
-    assert [(one.number, one.attempt) for one in records] == [(n, 1) for n in range(4)]
-    assert [one.tags.get(Tag.MAKES_ROOM, "") for one in records] == [""] * 4
-    for record in records:
-        first, second = LOSSES[record.number]
-        assert store.history(record.run_id, "val_loss") == {1: first, 2: second}
-    assert Local(store.settings).status("s").why == "all 4 trials are done"
+    assert [(one.number, one.attempt) for one in kept.trials] == [(n, 1) for n in range(4)]
+    for record in kept.trials:
+        assert record.tags.get(Tag.MAKES_ROOM, "") == ""
+        assert list(kept.store.history(record.run_id, "val_loss").values()) == LOSSES[record.number]
+    assert shown.status("s").why == "all 4 trials are done"
     assert set(engine.demands) == {0, 1}
 
 
 @pytest.mark.parametrize("saved", [False, True])
-def test_a_trial_without_a_checkpoint_keeps_its_slot(
-    data: Path, corpus: Corpus, saved: bool
-) -> None:
+def test_a_trial_without_a_checkpoint_keeps_its_slot(kept: Sittings, saved: bool) -> None:
     engine = Shared(4, 8, saved=saved)
-    state = four_trials(MemoryStore(), corpus, data, engine=engine).run()
+    state = kept.run(engine, trials=4)
     assert (state.counts, engine.stops) == ({"complete": 4}, int(saved))
 
 
-def test_time_without_a_slot_is_not_taken_from_its_minutes(data: Path, corpus: Corpus) -> None:
-    store, now = MemoryStore(), [0.0]
+def test_time_without_a_slot_is_not_taken_from_its_minutes(kept: Sittings) -> None:
+    now = [0.0]
 
     def later() -> None:
         now[0] += 600.0
 
-    spec = tiny_spec(data=str(data), trials=4, minutes=1, **PLAIN)
-    engine = Shared(1, 5, later)
-    state = sweep_of(store, corpus, engine, spec, clock=lambda: now[0]).run()
+    clock = {"clock": lambda: now[0]}
+    state = kept.run(Shared(1, 5, later), driver=clock, trials=4, minutes=1)
     assert now[0] >= 600.0
     assert (state.counts, state.seconds) == ({"complete": 4}, 0.0)
 
 
-@pytest.fixture
-def without_room(data: Path, corpus: Corpus) -> Store:
-    """A sweep that was interrupted while a trial made room."""
-    store = MemoryStore()
-    with pytest.raises(KeyboardInterrupt):
-        four_trials(store, corpus, data, engine=Shared(4, 8, interrupt)).run()
-    return store
-
-
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_sweep_that_was_broken_off_meanwhile_tries_it_again(
-    without_room: Store, corpus: Corpus, killed: bool
-) -> None:
-    record = reader.trials(without_room, "s")[-1]
+def test_a_sweep_that_was_broken_off_meanwhile_tries_it_again(kept: Sittings, killed: bool) -> None:
+    kept.break_off(Shared(4, 8, interrupt), trials=4)
+    record = kept.trials[-1]
     assert (record.outcome, record.tags[Tag.UNFINISHED]) == ("stopped", "yes")
     if killed:  # as if its driver had been killed
-        without_room.log(record.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
-        without_room.reopen(record.run_id, "SCHEDULED")
-    state = go_on(without_room, corpus, ScriptedEngine(LOSSES))
-    assert state.counts == {"complete": 4}
-    last = {one.number: one.attempt for one in reader.trials(without_room, "s")}
-    assert last == {0: 1, 1: 2, 2: 1, 3: 1}
+        kept.store.log(record.run_id, tags={Tag.OUTCOME: "", Tag.UNFINISHED: ""})
+        kept.store.reopen(record.run_id, "SCHEDULED")
+    assert kept.go_on(ScriptedEngine(LOSSES)).counts == {"complete": 4}
+    assert [(one.number, one.attempt) for one in kept.trials] == [(0, 1), (1, 2), (2, 1), (3, 1)]
