@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,87 +18,38 @@ from mlflow import MlflowClient
 
 import lstm_sweep as ls
 from lstm_sweep.models.data.corpus import Corpus
-from lstm_sweep.search.actions import references, rerun
-from lstm_sweep.search.actions.lifecycle import SweepFailedError
-from lstm_sweep.search.actions.local import Local
+from lstm_sweep.search.actions import references
+from lstm_sweep.search.actions.rerun import train_again
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.trial import RoundDone
+from tests.chaos.test_every_call import Failing
 from tests.conftest import TINY, run_here, run_program
 from tests.contract.sittings import four_trials
 from tests.fakes import ScriptedEngine
-from tests.sweeps import LOSSES, PLAIN, store_in, tiny_spec
-
-ONE_ROUND = {0: [3.0], 1: [2.6]}
-SPEC: dict[str, Any] = PLAIN | {"trials": 2, "epochs": 1, "name": "s"}
-FAILURES = (StoreError, SweepFailedError)
-
-#: each nineteenth request fails here, and each on a store in memory, in `tests/chaos`
-STEP = 19
+from tests.sweeps import LOSSES
 
 
-class Requests:
-    """Counts the requests to stores, and lets one of them fail."""
+def test_a_rerun_that_failed_can_be_called_again(corpus: Corpus, data: Path) -> None:
+    """A launch and a resume are in `tests/chaos`, with the same store."""
+    store = Failing()
+    four_trials(store, corpus, data).run()
+    record = reader.find_trial(store, "s/1")
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        ask, self._fails, self.made = MlflowStore.ask, 0, 0
+    def rerun(at: int = 0) -> None:
+        store.at, store.calls = at, 0
+        assert train_again(store, record, ScriptedEngine(LOSSES), {}).verdict == "identical"
 
-        def count(store: MlflowStore, call: Callable[[], Any]) -> Any:
-            self.made += 1
-            if self.made == self._fails:
-                raise StoreError("the store does not answer: timeout")
-            return ask(store, call)
-
-        monkeypatch.setattr(MlflowStore, "ask", count)
-
-    def each(self, made: int) -> Iterator[int]:
-        """Let each request fail that was made by a call that was not disturbed, or some of them."""
-        for number in range(made, 0, -STEP):
-            self.made, self._fails = 0, number
-            yield number
-        self._fails = 0
-
-    def counted(self, call: Callable[[], Any]) -> int:
-        """How many requests a call makes."""
-        self.made, self._fails = 0, 0
-        call()
-        return self.made
-
-    def undisturbed(self) -> None:
-        """Let all that follow succeed."""
-        self._fails = 0
-
-
-@pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
-    monkeypatch.setattr(references, "open_engine", lambda name, **more: ScriptedEngine(ONE_ROUND))
-    monkeypatch.setattr(rerun, "open_engine", lambda name, **more: ScriptedEngine(ONE_ROUND))
-    return Requests(monkeypatch)
-
-
-def test_a_rerun_that_failed_can_be_called_again(
-    workplace: Callable[[str], Path], data: Path, requests: Requests
-) -> None:
-    """A launch and a resume are in `tests/chaos`, where each call of a store in memory fails."""
-    settings = store_in(workplace("rerun")).settings
-    Local(settings).launch(tiny_spec(data=str(data), **SPEC))
-
-    def rerun() -> None:
-        assert Local(settings).rerun("s/1").verdict == "identical"
-
-    made = requests.counted(rerun)
-    assert made > 10
-    for number in requests.each(made):
-        with suppress(*FAILURES):
-            rerun()
-        requests.undisturbed()
+    rerun()
+    calls = store.calls
+    assert calls > 10
+    for at in range(1, calls + 1):
+        with suppress(StoreError):
+            rerun(at)
         rerun()
-        runs = MlflowStore(settings).runs({"sweep.phase": "rerun"})
-        assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}, (
-            f"request {number}"
-        )
+        runs = store.runs({"sweep.phase": "rerun"})
+        assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}, f"call {at}"
 
 
 ONE = ("--trials", "1", "--confirm-configs", "0", "--on", "inline", "--name", "s")

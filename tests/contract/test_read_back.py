@@ -16,7 +16,6 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.search.actions import sweeps
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver import loop
-from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import SweepState
@@ -26,6 +25,7 @@ from lstm_sweep.search.store import reader, writer
 from lstm_sweep.search.store.faults import NoAnswerError
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
+from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.trial import Ended, Job, Outcome, Phase, Slot, Trial
 from tests.contract.sittings import Listening, after, interrupt
 from tests.fakes import ScriptedCluster, ScriptedEngine
@@ -102,10 +102,7 @@ def check(store: MemoryStore, state: SweepState) -> None:
     time = findings.time
     assert time and time.to_dict() == pytest.approx(state.time_spent.to_dict(), abs=0.05)
     assert findings.baselines == state.baselines
-    live, stored = (
-        SweepResult.of(state).to_dict(),
-        sweeps.stored_result(store, run).to_dict(),
-    )
+    live, stored = SweepResult.of(state).to_dict(), sweeps.stored_result(store, run).to_dict()
     for name in ("seconds", "time"):  # of another clock
         del live[name], stored[name]
     for one in (live, stored):
@@ -140,8 +137,7 @@ def swept(
 ) -> Sweep:
     """A sweep of six trials that has run on a cluster."""
     spec = tiny_spec(epochs=3, data=str(data), trials=6, **PLAIN)
-    arguments: dict[str, Any] = {"store": store, "engine": cluster, "observer": display}
-    sweep = Sweep(spec, name="s", task=CorpusTask.of(spec, corpus), **arguments)
+    sweep = sweep_of(store, corpus, cluster, spec, observer=display, writer=Writer)
     sweep.run()
     assert {run.info.status for run in store.runs()} <= {"FINISHED", "FAILED"}
     assert store.run(sweep.state.run_id).info.status == "FINISHED"
