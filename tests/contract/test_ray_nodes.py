@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -55,22 +56,29 @@ def slot_of(engine: RayEngine, node: str) -> Slot:
     return found[0]
 
 
-def hear(engine: RayEngine, until: Callable[[Slot, Event], bool]) -> list[tuple[Slot, Event]]:
-    """Events up to those among which one is wanted."""
+def hear(
+    engine: RayEngine, kind: type[Event], slot: Slot | None = None
+) -> list[tuple[Slot, Event]]:
+    """Events up to those among which one is of a kind, on a slot or on any."""
     heard: list[tuple[Slot, Event]] = []
-    limit = time.monotonic() + WITHIN_S
-    while not any(until(slot, event) for slot, event in heard):
-        assert time.monotonic() < limit, heard
+    until = time.monotonic() + WITHIN_S
+    while not any(isinstance(event, kind) and slot in (None, at) for at, event in heard):
+        assert time.monotonic() < until, heard
         heard += engine.wait(0.2)
     return heard
 
 
-def is_round(slot: Slot, event: Event) -> bool:
-    return isinstance(event, RoundDone)
+def places(heard: list[tuple[Slot, Event]], kind: type[Event]) -> list[Slot]:
+    """Slots on which something of a kind was heard."""
+    return [slot for slot, event in heard if isinstance(event, kind)]
 
 
-def is_lost(slot: Slot, event: Event) -> bool:
-    return isinstance(event, SlotLost)
+def begin(engine: RayEngine, node: str, corpus: Path, folder: Path, **changes: Any) -> Slot:
+    """Start a trial without an end on a node, and let it train a round; where it is."""
+    slot = slot_of(engine, node)
+    engine.start(replace(job(corpus, folder, slot, ENDLESS), **changes))
+    hear(engine, RoundDone)
+    return slot
 
 
 def left_of(pids: Iterable[int]) -> set[int]:
@@ -143,19 +151,15 @@ class TestNodesThatComeAndGo:
     def test_an_agent_that_is_killed_loses_its_slots_and_the_node_gets_another(
         self, engine: RayEngine, corpus: Path, tmp_path: Path
     ) -> None:
-        slot = slot_of(engine, "one")
-        engine.start(job(corpus, tmp_path, slot, ENDLESS))
-        hear(engine, is_round)
+        slot = begin(engine, "one", corpus, tmp_path)
         agent = agent_of(engine, slot)
         processes = family(agent)
         assert len(processes) > 2
         os.kill(agent, signal.SIGKILL)
-        heard = hear(engine, is_lost)
-        lost = {slot for slot, event in heard if isinstance(event, SlotLost)}
+        lost = places(hear(engine, SlotLost), SlotLost)
         assert {gone.node for gone in lost} == {"one"} and slot in lost
         assert left_of(processes) == set()
-        heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
-        new = next(slot for slot, event in heard if isinstance(event, SlotAdded))
+        new, *_ = places(hear(engine, SlotAdded), SlotAdded)
         assert new.node == "one" and new not in lost
         engine.start(job(corpus, tmp_path / "next", new))
         assert listen(engine)[new][-1] == Ended(Outcome.COMPLETE)
@@ -168,57 +172,33 @@ class TestNodesThatComeAndGo:
         corpus: Path,
         tmp_path: Path,
     ) -> None:
-        slot = slot_of(engine, third)
-        engine.start(job(corpus, tmp_path, slot, ENDLESS))
-        hear(engine, is_round)
+        slot = begin(engine, third, corpus, tmp_path)
         raylet = ray_cluster.raylet(third)
         processes = family(raylet)
         assert agent_of(engine, slot) in processes
         began = time.monotonic()
         os.kill(raylet, signal.SIGKILL)
-        [(gone, _)] = [found for found in hear(engine, is_lost) if is_lost(*found)]
+        assert places(hear(engine, SlotLost), SlotLost) == [slot]
         print(f"its raylet killed: noticed after {time.monotonic() - began:.1f} s")
-        assert gone == slot and slot not in engine.slots
+        assert slot not in engine.slots
         assert left_of(processes) == set()
         assert engine.collect(slot).is_dir()
         with pytest.raises(RuntimeError, match="lost"):
             engine.start(job(corpus, tmp_path, slot))
         ray_cluster.remove(third)
         ray_cluster.add(third, num_cpus=1)
-        heard = hear(engine, lambda slot, event: isinstance(event, SlotAdded))
-        new = heard[-1][0]
+        *_, new = places(hear(engine, SlotAdded), SlotAdded)
         assert (new.node or "").startswith(third) and new != slot and slot not in engine.slots
         engine.start(job(corpus, tmp_path / "new", new))
         messages = listen(engine)
         assert set(messages) == {new} and messages[new][-1] == Ended(Outcome.COMPLETE)
 
-    def test_a_node_that_was_cut_off_does_not_come_back_with_its_trial(
-        self, engine: RayEngine, ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
-    ) -> None:
-        slot = slot_of(engine, third)
-        engine.start(job(corpus, tmp_path, slot, ENDLESS))
-        hear(engine, is_round)
-        processes = family(ray_cluster.raylet(third))
-        for pid in processes:
-            os.kill(pid, signal.SIGSTOP)
-        began = time.monotonic()
-        hear(engine, is_lost)
-        print(f"a node that is silent is lost after {time.monotonic() - began:.1f} s")
-        for pid in processes:
-            os.kill(pid, signal.SIGCONT)
-        assert left_of(processes) == set()
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
-            assert all(other.node != third for other, _ in engine.wait(0.2))
-
     def test_a_trial_on_a_node_that_is_drained_is_lost_with_its_files(
         self, engine: RayEngine, ray_cluster: RayCluster, third: str, corpus: Path, tmp_path: Path
     ) -> None:
-        slot = slot_of(engine, third)
-        engine.start(replace(job(corpus, tmp_path, slot, ENDLESS), checkpoint_every_s=0.0))
-        hear(engine, is_round)
+        slot = begin(engine, third, corpus, tmp_path, checkpoint_every_s=0.0)
         ray_cluster.drain(third)
-        heard = hear(engine, is_lost)
+        heard = hear(engine, SlotLost)
         ends = [event for _, event in heard if isinstance(event, Ended | SlotLost)]
         assert ends == [Ended(Outcome.LOST, LEAVING), SlotLost(LEAVING)]
         assert slot not in engine.slots
@@ -233,20 +213,18 @@ class TestNodesThatComeAndGo:
         in_the_way.write_text("a file where a folder is expected")
         try:
             engine.start(job(corpus, tmp_path / "trial", slot))
-            heard = hear(engine, lambda where, event: where == slot and is_lost(where, event))
-            assert {where.node for where, event in heard if is_lost(where, event)} == {"one"}
+            heard = hear(engine, SlotLost, slot)
+            assert {where.node for where in places(heard, SlotLost)} == {"one"}
             [ended] = [event for _, event in heard if isinstance(event, Ended)]
             assert (ended.outcome, ended.unfinished) == (Outcome.LOST, True)
             assert ended.reason.startswith("its corpus did not come: NotADirectoryError")
             assert {other.node for other in engine.slots} == {"two"}
         finally:
             in_the_way.unlink()
-        hear(engine, lambda where, event: (where, event) == (slot, SlotAdded()))
+        hear(engine, SlotAdded, slot)
         engine.start(job(corpus, tmp_path / "trial", slot))
-        heard = hear(engine, lambda where, event: isinstance(event, Ended))
-        assert [event for _, event in heard if isinstance(event, Ended)] == [
-            Ended(Outcome.COMPLETE)
-        ]
+        heard = hear(engine, Ended)
+        assert (slot, Ended(Outcome.COMPLETE)) in heard and len(places(heard, Ended)) == 1
 
     def test_a_trial_whose_node_dies_goes_on_from_a_copy_of_its_checkpoint_with_the_same_bits(
         self, engine: RayEngine, ray_cluster: RayCluster, third: str, corpus: Path,
@@ -259,12 +237,13 @@ class TestNodesThatComeAndGo:
         whole = losses(listen(engine)[first])
         begun = replace(job(corpus, tmp_path / "parts", doomed, LONG), checkpoint_every_s=0.0)
         engine.start(begun)
-        hear(engine, lambda slot, event: rounds_in(begun.checkpoint) >= 3)
+        while rounds_in(begun.checkpoint) < 3:
+            hear(engine, RoundDone)
         os.kill(ray_cluster.raylet(third), signal.SIGKILL)
-        hear(engine, is_lost)
+        hear(engine, SlotLost)
         assert engine.collect(doomed) == begun.folder
         engine.start(replace(begun, slot=slot_of(engine, "one")))
-        heard = hear(engine, lambda slot, event: isinstance(event, Ended))
+        heard = hear(engine, Ended)
         rounds = [event for _, event in heard if isinstance(event, RoundDone)]
         assert rounds[0].repeated and losses([*rounds]) == whole and len(whole) == LONG.epochs
 
@@ -289,10 +268,8 @@ while True:
 def test_nothing_stays_on_any_node_when_the_driver_is_killed(
     ray_cluster: RayCluster, corpus: Path, tmp_path: Path
 ) -> None:
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(corpus), str(tmp_path)],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    command = [sys.executable, "-c", DRIVER, str(corpus), str(tmp_path)]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert driver.stdout
     agents = {int(driver.stdout.readline()) for _ in range(2)}
     processes = set[int]().union(*map(family, agents))
@@ -342,13 +319,11 @@ def test_a_corpus_is_fetched_once_for_all_trials_on_a_node(
     engine: RayEngine, tmp_path: Path
 ) -> None:
     corpus = saved_corpus(tmp_path, seed=os.getpid())  # which no other cluster here has fetched
-    found = set()
+    found, kept = set(), kept_as(ray_agent.digest(ray_agent.read(corpus)))
     for number in range(2):
         slot = slot_of(engine, "one")
         engine.start(job(corpus, tmp_path / str(number), slot))
         assert listen(engine)[slot][-1] == Ended(Outcome.COMPLETE)
-        digest = ray_agent.digest(ray_agent.read(corpus))
-        kept = kept_as(digest)
         found.add((kept.stat().st_ino, kept.stat().st_mtime))
     assert len(found) == 1
     engine.close()
@@ -393,19 +368,19 @@ def test_a_trial_that_ends_while_its_node_is_cut_off_does_not_end_twice(
         far = slot_of(engine, "far")
         begun = job(corpus, tmp_path / "trial", far, config)
         engine.start(begun)
-        hear(engine, lambda slot, event: isinstance(event, RoundDone))
+        hear(engine, RoundDone)
         processes = hosts.agents()
         assert len(processes) > 2
         hosts.cut()
         began = time.monotonic()
-        heard = hear(engine, is_lost)
+        heard = hear(engine, SlotLost)
         print(f"a node that is cut off is lost after {time.monotonic() - began:.1f} s")
-        assert [where for where, event in heard if isinstance(event, SlotLost)] == [far]
+        assert places(heard, SlotLost) == [far]
         again = slot_of(engine, "near")
         engine.start(replace(begun, slot=again))
-        hear(engine, lambda slot, event: isinstance(event, RoundDone))
+        hear(engine, RoundDone)
         hosts.mend()
-        heard = hear(engine, lambda slot, event: isinstance(event, Ended))
+        heard = hear(engine, Ended)
         ends = [(where, event) for where, event in heard if isinstance(event, Ended)]
         assert ends == [(again, Ended(Outcome.COMPLETE))]
         assert len(losses([one for _, one in heard if isinstance(one, RoundDone)])) < ROUNDS

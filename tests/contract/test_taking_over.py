@@ -173,6 +173,7 @@ def test_the_best_is_confirmed_in_time_though_a_long_trial_has_the_slot(kept: Si
     assert set(phases[3:]) <= {Phase.CONFIRM}
     long = state.finished[1].ended
     assert long and long.outcome is Outcome.OUT_OF_TIME and not long.unfinished
+    assert "the time of the search is over" in long.reason
     assert len(state.confirmed[0].losses) == len(phases) - 2
     assert kept.parent.data.tags[Tag.STOP_REASON] == "minutes"
 

@@ -10,13 +10,12 @@ import pytest
 from lstm_sweep.models.config import Config
 from lstm_sweep.search.policy.confirmation import FEWEST_SEEDS, SHARE
 from lstm_sweep.search.policy.cost import DataSize
-from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Outcome, Phase
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.template import Template
-from tests.simulated import Networks, Simulation, Templates, World, simulate, simulation
+from tests.simulated import Networks, Simulation, Templates, World, simulate
 
 SEEDS = range(3)
 TEMPLATE = """
@@ -107,33 +106,3 @@ def test_with_very_little_time_there_is_a_result_and_a_line_why_nothing_was_conf
         assert said.startswith("s/") and said.endswith(
             "a quarter of the time, 15 s, is kept for that"
         )
-
-
-def test_trials_under_way_are_ended_when_the_time_for_confirming_comes() -> None:
-    found = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)
-    ended = 0
-    for sweep in (one for one in found if one.of(Phase.CONFIRM)):
-        first = min(progress.began for progress in sweep.of(Phase.CONFIRM))
-        for progress in sweep.of(Phase.SEARCH):
-            assert progress.began <= first and progress.ended
-            if progress.ended.outcome is Outcome.OUT_OF_TIME:
-                ended += 1
-                assert "the time of the search is over" in progress.ended.reason
-                assert progress.ended.unfinished is False
-    assert ended > 0
-
-
-def test_a_sweep_that_goes_on_while_it_confirms_begins_no_search_again() -> None:
-    found = sweeps(360.0, presets.DEFAULT, NETWORKS, 2)
-    whole = next(one for one in found if one.of(Phase.CONFIRM))
-    plan = whole.policy.plan
-    first = whole.of(Phase.CONFIRM)[0]
-    until = first.began + first.seconds + 0.1
-    policy = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
-    broken_off = simulation(policy, NETWORKS, 2).run(until)
-    again = Policy(plan, NETWORKS.problem(presets.DEFAULT), sweep="s", slots=2)
-    ended = sorted(broken_off.trials, key=lambda one: one.began + one.seconds)
-    again.restore(ended, [], extended=False)
-    assert again.confirmation.begun
-    trial = again.next(until)
-    assert trial is None or trial.phase is Phase.CONFIRM

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,12 +13,14 @@ from typing_extensions import override
 
 from lstm_sweep.models.config import Config
 from lstm_sweep.models.data.source import Source
+from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.actions import references, rerun
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver import tasks
 from lstm_sweep.search.driver.lstm_task import load_data
 from lstm_sweep.search.driver.read_back import read_findings
 from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.report.report_page import advice
 from lstm_sweep.search.store import reader
@@ -54,24 +55,9 @@ class TreeSpace(TemplateSpace):
         return TreeConfig.from_dict(values)
 
 
-SPACE = TreeSpace(
-    {
-        "layers": Listed("layers", tuple(range(1, 6))),
-        "leaves": Listed("leaves", tuple(range(10, 90, 10))),
-    }
-)
+VALUES = {"layers": range(1, 6), "leaves": range(10, 90, 10)}
+SPACE = TreeSpace({name: Listed(name, tuple(values)) for name, values in VALUES.items()})
 SPEC = SweepSpec(data="iris.trees", name="trees", space=SPACE, trials=16, halving=False)
-
-
-@dataclass(frozen=True)
-class TreeTraining(Training):
-    """What a worker would do."""
-
-    reads = None
-
-    @override
-    def events(self, job: Job) -> Iterator[Any]:
-        return iter(())
 
 
 class TreeTask(Task):
@@ -97,8 +83,7 @@ class TreeTask(Task):
     @classmethod
     @override
     def read_spec(cls, run: Any, tags: Tags, file: str | None) -> SweepSpec:
-        written = reader.written_spec(run) | {"space": SPACE}
-        return SweepSpec.from_mapping(written, "trees")
+        return SweepSpec.from_mapping(reader.written_spec(run) | {"space": SPACE}, "trees")
 
     @classmethod
     @override
@@ -117,8 +102,8 @@ class TreeTask(Task):
         return {self.runs.tag: "iris", Tag.FORMAT: str(FORMAT)}
 
     @override
-    def training(self, folder: Path) -> TreeTraining:
-        return TreeTraining()
+    def training(self, folder: Path) -> Training:
+        return CorpusTraining(folder, Scoring(1, 0))
 
     @override
     def admits(self, config: Config) -> bool:
