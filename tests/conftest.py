@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import sqlite3
@@ -283,6 +284,33 @@ def run_here(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
     ):
         code = main([str(argument) for argument in arguments])
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def of_process() -> dict[str, Any]:
+    """What a process has that a library could change."""
+    return {
+        "environment": dict(os.environ),
+        "folder": Path.cwd(),
+        "outputs": [Path(f"/proc/self/fd/{number}").readlink() for number in (0, 1, 2)],
+        "handlers": [signal.getsignal(number) for number in signal.valid_signals()],
+        "script": sys.modules["__main__"],
+    }
+
+
+def of_random() -> tuple[object, ...]:
+    """The states of the generators that a process has for all."""
+    return random.getstate(), repr(np.random.get_state())
+
+
+@contextlib.contextmanager
+def nothing_changed(more: Callable[[], object] = dict) -> Iterator[None]:
+    """Make sure that this process is afterwards as it was before, and so is `more` of it."""
+    before = {"more": more()} | of_process()
+    with Path(os.devnull).open("rb") as opened:
+        yield
+        assert opened.read() == b""  # the caller's own files are open still
+    after = {"more": more()} | of_process()
+    assert [name for name in before if before[name] != after[name]] == []
 
 
 def processes_of_group(group: int) -> list[str]:

@@ -6,11 +6,9 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -23,27 +21,22 @@ from lstm_sweep.search.actions.export import write_bundle
 from lstm_sweep.search.engines.hardware import find_gpus
 from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.process.forkserver import call, stream
-from lstm_sweep.search.process.signals import SIGNALS
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.trial import Slot, ranked
-from tests.conftest import outside, write_text
+from tests.conftest import Done, nothing_changed, outside, run_command, write_text
 from tests.ray_cluster import RayCluster
 from tests.sweeps import PLAIN, store_in, sweep_of, tiny_spec
 
 
-def of_process() -> dict[str, Any]:
-    """What is common to all threads of this process, as far as it matters here."""
+def of_libraries() -> dict[str, Any]:
+    """What is common to all threads of this process in libraries."""
     from mlflow import environment_variables as variables
 
     from lstm_sweep.models.backend import keras
 
     return {
-        "environment": dict(os.environ),
-        "outputs": [Path(f"/proc/self/fd/{number}").readlink() for number in (1, 2)],
-        "handlers": [signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)],
-        "folder": Path.cwd(),
         "gpus": find_gpus(),
         "levels": [logging.getLogger(name).level for name in ("mlflow", "alembic", "root")],
         "requests": [
@@ -53,14 +46,6 @@ def of_process() -> dict[str, Any]:
         ],
         "arithmetic": keras.config.floatx(),
     }
-
-
-@contextmanager
-def nothing_changed() -> Iterator[None]:
-    """Make sure that the process is afterwards as it was before."""
-    before = of_process()
-    yield
-    assert of_process() == before
 
 
 def both(work: Callable[[Path], Any], folders: list[Path]) -> list[Any]:
@@ -87,16 +72,16 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
         return write_bundle(store, [record], folder / to, "keras").to_dict()
 
     store_in(folders[0])  # MLflow is imported
-    with nothing_changed():
+    with nothing_changed(of_libraries):
         assert both(sweep, folders) == [{"complete": 3}] * 2
-    with nothing_changed():
+    with nothing_changed(of_libraries):
         exported = both(export_best, folders)
     assert [one["parity"]["windows"] for one in exported] == [100, 100]
     assert exported[0] | {"bundle": ""} == exported[1] | {"bundle": ""}  # of the same bits
     told = json.loads((folders[0] / "best" / "metrics.json").read_text(encoding="utf-8"))
     assert told["trial"] == exported[0]["trial"]
     third = workplace("third")
-    with nothing_changed(), ThreadPoolExecutor(2) as threads:
+    with nothing_changed(of_libraries), ThreadPoolExecutor(2) as threads:
         swept = threads.submit(sweep, third)
         again = threads.submit(export_best, folders[0], "again")
     assert swept.result() == {"complete": 3}
@@ -105,7 +90,7 @@ def test_sweeps_and_exports_in_threads_leave_the_process_as_it_was(
 
 def test_a_store_leaves_the_environment_as_it_was(workplace: Callable[[str], Path]) -> None:
     store = store_in(workplace("store"))
-    with nothing_changed():
+    with nothing_changed(of_libraries):
         store = MlflowStore(
             Settings(store.settings.tracking_uri, None, "test", "t", request_timeout_s=7)
         )
@@ -170,20 +155,18 @@ def test_it_ends_when_nobody_asks_any_more() -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+SCRIPT = """
+import os
+from lstm_sweep.search.process.forkserver import call
+print("runs")
+print(call(os.getcwd))
+"""
+
+
 def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import os\n"
-        "from lstm_sweep.search.process.forkserver import call\n"
-        "print('runs')\n"
-        "print(call(os.getcwd))\n",
-        encoding="utf-8",
-    )
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["runs", str(tmp_path)]
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = run_command(sys.executable, "script.py", cwd=tmp_path)
+    assert done == Done(0, f"runs\n{tmp_path}\n", "")
 
 
 # A sweep on a cluster leaves the process that calls `launch` as it was, as far as Ray lets it
@@ -235,16 +218,10 @@ def test_a_sweep_on_ray_leaves_the_process_as_it_was(
     ray_cluster: RayCluster, tmp_path: Path
 ) -> None:
     write_text(tmp_path / "words.txt")
-    done = subprocess.run(
-        [sys.executable, "-c", CALLER],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-        env=outside() | ray_cluster.login | {"PYTHONPATH": str(Path.cwd())},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)  # nothing else is printed
-    assert found["changed"] == {}
-    assert found["outcomes"] == ["complete"] * 2
-    assert done.stderr == ""
+    given = outside() | ray_cluster.login | {"PYTHONPATH": str(Path.cwd())}
+    done = run_command(sys.executable, "-c", CALLER, cwd=tmp_path, environment=given)
+    assert (done.code, done.err) == (0, "")
+    assert done.json == {"outcomes": ["complete"] * 2, "changed": {}}  # nothing else is printed
 
 
 # Processes of a template and of a corpus, one after the other
@@ -275,8 +252,5 @@ def test_only_user_code_has_the_whole_of_keras(tmp_path: Path) -> None:
     (tmp_path / "look.py").write_text(LOOK)
     (tmp_path / "calls.py").write_text(CALLS)
     order = ["corpus", "template", "corpus", "template"]
-    done = subprocess.run(
-        [sys.executable, "calls.py", *order],
-        cwd=tmp_path, env=outside(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stdout.strip() == str([one == "template" for one in order]), done.stderr
+    done = run_command(sys.executable, "calls.py", *order, cwd=tmp_path, environment=outside())
+    assert done.out.strip() == str([one == "template" for one in order]), done
