@@ -208,9 +208,14 @@ def run_command(
 ) -> Done:
     """Run any program."""
     done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False,
+        command,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
         timeout=timeout_s,
-    )  # fmt: skip
+    )
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -86,9 +86,10 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         with served(server, "--host", "127.0.0.1", **secrets, **named(server)) as mlflow:
             make_users(mlflow)
             given = {
-                "MLFLOW_TRACKING_URI": mlflow, "MLFLOW_TRACKING_USERNAME": "service",
+                "MLFLOW_TRACKING_URI": mlflow,
+                "MLFLOW_TRACKING_USERNAME": "service",
                 "MLFLOW_TRACKING_PASSWORD": USERS["SERVICE_PASSWORD"],
-            }  # fmt: skip
+            }
             with mock.patch.dict("os.environ", given):
                 own = TokenFile(service_folder(load(folder), folder))
             tokens = {role: own.add(role, role) for role in ("read", "run", "admin")}
@@ -155,9 +156,15 @@ def test_a_browser_logs_in_with_a_token_through_the_proxy(team: Team) -> None:
 
 def test_a_sweep_is_launched_followed_and_found_in_mlflow(team: Team) -> None:
     sweep: dict[str, Any] = {
-        "data": "server:words.txt", "trials": 1, "space": "quick", "confirm_configs": 0,
-        "name": "first", "ladder": False, "targets": 100, "size_rule": "off",
-    }  # fmt: skip
+        "data": "server:words.txt",
+        "trials": 1,
+        "space": "quick",
+        "confirm_configs": 0,
+        "name": "first",
+        "ladder": False,
+        "targets": 100,
+        "size_rule": "off",
+    }
     status, text = team.ask("/api/v1/sweeps", **sweep)
     assert status == 201, text
     assert json.loads(text)["run_id"]

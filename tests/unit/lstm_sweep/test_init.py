@@ -18,7 +18,7 @@ import pytest
 import lstm_sweep as ls
 from lstm_sweep import _tables
 from lstm_sweep._launch import settings_of
-from lstm_sweep._sweep import Sweep, observer_of
+from lstm_sweep._sweep import Sweep
 from lstm_sweep.models.config import FIELDS, TrialConfig
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import references
@@ -26,14 +26,12 @@ from lstm_sweep.search.actions.detection import Rule
 from lstm_sweep.search.actions.inference import GenerationRequest
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import SweepTrials
-from lstm_sweep.search.cli.progress import Lines, NotebookTable
-from lstm_sweep.search.driver.state import SILENT, SweepState
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.spec import MAY_CHANGE, SweepSpec
-from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
-from tests.fakes import ScriptedEngine, with_trials
+from lstm_sweep.search.values.spec import MAY_CHANGE
+from lstm_sweep.search.values.trial import Ended, Outcome
+from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -327,101 +325,6 @@ def test_of_runs_that_cannot_be_read_there_is_a_warning(listed: Callable[..., Sw
         table = listed(record(1.0), left_out=("run x is damaged",)).trials()
     assert len(table) == 1
     assert caught[0].filename == __file__
-
-
-# A sweep in a notebook shows its progress, and the examples are notebooks
-
-
-# --- progress -------------------------------------------------------------------------------------
-
-
-class Cell:
-    """The output of a notebook's cell."""
-
-    def __init__(self) -> None:
-        self.shown: list[dict[str, str]] = []
-        self.outputs = 0
-
-    def display(self, data: dict[str, str], *, raw: bool, display_id: bool) -> Cell:
-        """Make an output."""
-        self.outputs += 1
-        self.update(data, raw=raw)
-        return self
-
-    def update(self, data: dict[str, str], *, raw: bool) -> None:
-        """Change it."""
-        self.shown.append(data)
-
-
-@pytest.fixture
-def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
-    """That of a notebook in which this process is the kernel."""
-    found = Cell()
-    shell = SimpleNamespace(kernel=object())
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=found.display))
-    return found
-
-
-def running(*losses: float, number: int = 2, ended: Ended | None = None) -> Trial:
-    """A trial of sweep `docs`."""
-    epochs = [{"val_loss": loss} for loss in losses]
-    return Trial(
-        sweep="docs", number=number, config=TrialConfig(layer_size=96), seed=0, run_id="run",
-        slot=Slot(0, core=0), rounds=epochs, ended=ended,
-    )  # fmt: skip
-
-
-def state(now: float = 0.0, **changes: Any) -> SweepState:
-    """A sweep of five trials, of which one has ended."""
-    done = running(1.5, 1.25, number=1, ended=Ended(Outcome.COMPLETE))
-    slot = Slot(0, core=0)
-    new = SweepState(
-        name="docs",
-        spec=SweepSpec(trials=5),
-        run_id="parent",
-        slots=(slot,),
-        baselines={"naive_bayes": 2.0},
-        now=now,
-        **changes,
-    )
-    return with_trials(new, [done], [running(1.75)])
-
-
-def test_outside_a_notebook_it_is_silent_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert observer_of(None) is SILENT and observer_of(False) is SILENT
-    lines = observer_of(True)
-    assert isinstance(lines, Lines)
-    lines.said("a line")
-    assert capsys.readouterr() == ("", "a line\n")
-
-
-def test_in_a_notebook_one_output_is_updated(cell: Cell) -> None:
-    assert observer_of(False) is SILENT
-    table = observer_of(None)
-    assert isinstance(table, NotebookTable)
-    table.said("corpus: <b>")
-    assert cell.outputs == 0
-    table.started(state(now=1.0))
-    table.update(state(now=1.1))  # too soon
-    table.update(state(now=2.0))
-    table.ended(state(now=2.1))
-    assert (cell.outputs, len(cell.shown)) == (1, 3)
-    assert "1 of 5 trials, best docs/1 1.2500" in cell.shown[1]["text/plain"]
-
-
-def test_the_table_has_what_runs_what_is_best_and_what_was_said_without_secrets(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PGPASSWORD", "PLANTED")
-    table = NotebookTable()
-    table.said("no [answer]: PLANTED")
-    table.started(state())
-    name, *lines = cell.shown[0]["text/plain"].splitlines()
-    assert name == "docs" and lines[-1] == "no [answer]: ***"
-    rows = [line.split() for line in lines]
-    assert any("docs/2" in row and row[-1:] == ["1.7500"] for row in rows)
-    assert any("docs/1" in row and "1.2500" in row for row in rows)
 
 
 # --- examples -------------------------------------------------------------------------------------

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from lstm_sweep._sweep import observer_of
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli import open_console
@@ -23,10 +26,11 @@ from lstm_sweep.search.cli.progress import (
     JsonLines,
     Lines,
     LiveTable,
+    NotebookTable,
     trials_table,
 )
 from lstm_sweep.search.cli.progress import running as slots_table
-from lstm_sweep.search.driver.state import SweepState
+from lstm_sweep.search.driver.state import SILENT, SweepState
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
@@ -204,12 +208,6 @@ def record(outcome: Outcome = Outcome.COMPLETE, **changes: Any) -> TrialRecord:
     return TrialRecord(**(values | changes))
 
 
-def shown(*records: TrialRecord) -> str:
-    out, text = console()
-    out.print(trials_table(records, "docs"))
-    return text.getvalue()
-
-
 @pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 140])
 def test_a_narrow_table_lacks_columns_and_breaks_no_cell(width: int) -> None:
     out, text = console()
@@ -305,6 +303,69 @@ def test_rounds_that_an_earlier_driver_has_seen_are_not_told_again() -> None:
     shown.update(state(running=[progress(2.0, 1.5, 1.0, number=1)]))
     events = [line["event"] for line in lines_of(text)]
     assert events == ["started", "trial_paused", "progress", "round", "trial_resumed"]
+
+
+# A sweep in a notebook
+
+
+class Cell:
+    """The output of a notebook's cell."""
+
+    def __init__(self) -> None:
+        self.shown: list[dict[str, str]] = []
+        self.outputs = 0
+
+    def display(self, data: dict[str, str], *, raw: bool, display_id: bool) -> Cell:
+        """Make an output."""
+        self.outputs += 1
+        self.update(data, raw=raw)
+        return self
+
+    def update(self, data: dict[str, str], *, raw: bool) -> None:
+        """Change it."""
+        self.shown.append(data)
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
+    """That of a notebook in which this process is the kernel."""
+    found = Cell()
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=found.display))
+    return found
+
+
+def test_outside_a_notebook_it_is_silent_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert observer_of(None) is SILENT and observer_of(False) is SILENT
+    lines = observer_of(True)
+    assert isinstance(lines, Lines)
+    lines.said("a line")
+    assert capsys.readouterr() == ("", "a line\n")
+
+
+def test_in_a_notebook_one_output_has_what_runs_what_is_best_and_what_was_said_without_secrets(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "PLANTED")
+    assert observer_of(False) is SILENT
+    table = observer_of(None)
+    assert isinstance(table, NotebookTable)
+    table.said("no [answer]: PLANTED")
+    assert cell.outputs == 0
+    done = progress(1.5, 1.25, number=1, ended=Ended(Outcome.COMPLETE))
+    found = state(done, running=[progress(1.75)], now=1.0)
+    table.started(found)
+    table.update(replace(found, now=1.1))  # too soon
+    table.update(replace(found, now=2.0))
+    table.ended(replace(found, now=2.1))
+    assert (cell.outputs, len(cell.shown)) == (1, 3)
+    assert "1 of 5 trials, best docs/1 1.2500" in cell.shown[1]["text/plain"]
+    name, *lines = cell.shown[0]["text/plain"].splitlines()
+    assert name == "docs" and lines[-1] == "no [answer]: ***"
+    words = [line.split() for line in lines]
+    assert any("docs/2" in row and row[-1:] == ["1.7500"] for row in words)
+    assert any("docs/1" in row and "1.2500" in row for row in words)
 
 
 def test_the_page_on_commands_has_the_schema() -> None:
