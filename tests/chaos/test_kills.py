@@ -28,16 +28,15 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase, ranked
-from tests.chaos.processes import MARK, kill, marked
+from lstm_sweep.search.values.trial import RESULTS, Outcome, ranked
+from tests.chaos.attempts import attempts, result_of
+from tests.chaos.processes import MARK, all_end, kill, marked
 from tests.conftest import TINY, Done, run_program, write_text
 from tests.launcher import PROGRAM
 from tests.servers import Server
 
 pytestmark = pytest.mark.full
 
-#: attempts of a trial whose worker is killed each time
-ATTEMPTS = Outcome.LOST.most_attempts(Phase.SEARCH)
 #: whether `make chaos` is running
 LONG = "CHAOS_KILLS" in os.environ
 KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
@@ -175,33 +174,18 @@ class Chaos:
 
     def check(self) -> int:
         """Nothing is lost, doubled, left open or left running; return how many attempts were."""
-        until = time.monotonic() + 15
-        while self.processes():
-            assert time.monotonic() < until, self.processes()
-            time.sleep(0.2)
+        assert all_end(self.mark, 15.0) == []
         store = self.store()
-        runs = store.runs({"sweep.name": "s"})
-        assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
         [parent] = reader.sweeps(store)
         assert len(read_sweep(store, parent).baselines) == 4
         assert (parent.info.status, parent.data.tags["sweep.state"]) == ("FINISHED", "finished")
-        trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
-        records = [reader.read_trial(run) for run in trained]
-        assert len({(r.number, r.attempt) for r in records}) == len(records)
+        records = attempts(store, "s", TRIALS)
         last = {r.number: r for r in reader.trials(store, "s")}
         assert sorted(last) == list(range(TRIALS))
-        ended = [r for r in records if r.tags.get("sweep.unfinished") != "yes"]
         for number in last:
-            attempts = [r for r in ended if r.number == number]
-            lost = sum(r.outcome == Outcome.LOST for r in attempts)
-            final = [r for r in attempts if r.outcome != Outcome.LOST]
-            if final:
-                [whole] = final
-                if not self._halving or whole.outcome != Outcome.PRUNED:
-                    assert (whole.outcome, whole.epochs) == (Outcome.COMPLETE, EPOCHS)
-                assert lost < ATTEMPTS
-            else:  # its worker was killed so often that the trial was given up
-                assert lost == ATTEMPTS
+            whole = result_of(records, number)
+            if whole and not (self._halving and whole.outcome == Outcome.PRUNED):
+                assert (whole.outcome, whole.epochs) == (Outcome.COMPLETE, EPOCHS)
         self._check_metrics(store, records, last)
         assert any(record.outcome == Outcome.COMPLETE for record in last.values())
         best = ranked(list(last.values()))[0]

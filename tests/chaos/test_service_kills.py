@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 
 from lstm_sweep.search.store import reader
-from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.values.trial import RESULTS, Outcome, Phase
+from lstm_sweep.search.values.trial import RESULTS, Outcome
+from tests.chaos.attempts import attempts, result_of
 from tests.chaos.processes import all_end
 from tests.chaos.service_under_fire import (
     DRAINS_WITHIN_S,
@@ -37,8 +37,6 @@ from tests.conftest import run_here, write_text
 
 pytestmark = pytest.mark.full
 
-#: attempts of a trial whose worker is killed each time
-ATTEMPTS = Outcome.LOST.most_attempts(Phase.SEARCH)
 #: whether `make chaos` is running
 LONG = "CHAOS_KILLS" in os.environ
 KILLS = int(os.environ.get("CHAOS_KILLS", "4"))
@@ -118,19 +116,15 @@ def check(service: ServiceUnderFire) -> int:
     store = service.store
     assert states(service) == dict.fromkeys(service.queued, "finished")
     assert len(reader.sweeps(store)) == SWEEPS
-    attempts, rounds = 0, dict[int, list[Any]]()
+    count, rounds = 0, dict[int, list[Any]]()
     launch_alone(service.folder)
     for name in (ALONE, *service.queued):
-        runs = store.runs({"sweep.name": name})
-        assert {run.info.status for run in runs} <= {"FINISHED", "KILLED", "FAILED"}
-        trained = [run for run in runs if run.data.tags.get("sweep.phase") in reader.TRAINED]
-        records = [reader.read_trial(run) for run in trained]
-        assert len({(r.number, r.attempt) for r in records}) == len(records)
-        assert {r.number for r in records} == set(range(TRIALS))
-        attempts += len(records)
+        records = attempts(store, name, TRIALS)
+        count += len(records)
         for number in range(TRIALS):
-            whole = result_of([r for r in records if r.number == number])
+            whole = result_of(records, number)
             if whole:
+                assert (whole.outcome, whole.epochs) == (Outcome.COMPLETE, EPOCHS)
                 found = {metric: store.history(whole.run_id, metric) for metric in RESULTS}
                 assert sorted(found["val_loss"]) == list(range(1, EPOCHS + 1))
                 rounds.setdefault(number, []).append(found)
@@ -138,7 +132,7 @@ def check(service: ServiceUnderFire) -> int:
         assert all(one == same[0] for one in same)
     assert sum(len(same) for same in rounds.values()) > SWEEPS
     check_queue(service)
-    return attempts - (SWEEPS + 1) * TRIALS
+    return count - (SWEEPS + 1) * TRIALS
 
 
 def launch_alone(folder: Path) -> None:
@@ -147,20 +141,6 @@ def launch_alone(folder: Path) -> None:
     data = str(folder / "words.txt")
     spec.write_text(json.dumps(SEARCH | {"name": ALONE, "data": data}), encoding="utf-8")
     assert run_here("launch", spec, cwd=folder).code == 0
-
-
-def result_of(attempts: list[TrialRecord]) -> TrialRecord | None:
-    """The one attempt at a trial that has a result; None if its worker was killed each time."""
-    ended = [one for one in attempts if one.tags.get("sweep.unfinished") != "yes"]
-    lost = sum(one.outcome == Outcome.LOST for one in ended)
-    final = [one for one in ended if one.outcome != Outcome.LOST]
-    if not final:
-        assert lost == ATTEMPTS
-        return None
-    [whole] = final
-    assert (whole.outcome, whole.epochs) == (Outcome.COMPLETE, EPOCHS)
-    assert lost < ATTEMPTS
-    return whole
 
 
 def check_queue(service: ServiceUnderFire) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,16 +17,12 @@ from lstm_sweep.search.cli.parsers import AT_HOME, COMMANDS
 from lstm_sweep.search.cli.progress import COMMON, SCHEMA
 from lstm_sweep.search.service import queue
 from lstm_sweep.search.store.tracking import MlflowStore
+from tests.conftest import TINY, run_command
 from tests.service_app import API, Place, ResumingService, use_scripted_engines
 from tests.sweeps import tiny_spec
 
 #: a sweep as the service of these tests runs it, on small networks
-SMALL = [
-    "--set", "direction=uni", "--set", "layer_size=6", "--set", "sequence_length=8",
-    "--set", "stride=8", "--epochs", "2", "--trials", "2", "--size-rule", "off", "--ladder", "off",
-    "--prior", "off",
-    "--halving", "off", "--early-stopping", "0", "--confirm-configs", "0", "--targets", "100",
-]  # fmt: skip
+SMALL = [*TINY, "--trials", "2", "--prior", "off", "--confirm-configs", "0"]
 TEMPLATES = Path(__file__).parents[1] / "templates"
 #: what the sweep `s` began with, but for what may change
 SWEEP = (
@@ -297,12 +292,9 @@ def test_commands_by_a_service_need_neither_tensorflow_nor_mlflow(address: str) 
         "size --data text.txt", "report s --to alone.html",
         "launch --data text.txt --space small.yaml --trials 1 --size-rule off",
     ]  # fmt: skip
-    code = ALONE.format(commands=commands)
-    done = subprocess.run(
-        [sys.executable, "-c", code, address], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "best: text-" in done.stdout and "s: finished" in done.stdout
+    done = run_command(sys.executable, "-c", ALONE.format(commands=commands), address)
+    assert done.code == 0, done
+    assert "best: text-" in done.out and "s: finished" in done.out
 
 
 def test_what_answers_is_no_service(capsys: pytest.CaptureFixture[str]) -> None:

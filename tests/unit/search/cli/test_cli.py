@@ -36,7 +36,7 @@ from lstm_sweep.search.service.settings import HttpSettings, Role, service_folde
 from lstm_sweep.search.store import server
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings, load
-from tests.conftest import run_here
+from tests.conftest import run_command, run_here
 
 ROOT = Path(__file__).parents[4]
 HEAVY = ("tensorflow", "keras", "mlflow", "hyperopt", "numpy", "pandas", "rich")
@@ -54,9 +54,8 @@ print("imported:", *[name for name in {HEAVY} if name in sys.modules])
 
 @pytest.mark.parametrize("command", ["--help", "launch --help"])
 def test_heavy_libraries_are_not_imported_for_help(command: str) -> None:
-    program = [sys.executable, "-c", PROGRAM, *command.split()]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "imported:"
+    done = run_command(sys.executable, "-c", PROGRAM, *command.split(), cwd=ROOT)
+    assert done.out.splitlines()[-1:] == ["imported:"], done
 
 
 def test_a_full_disk_is_one_line_and_no_bad_input(
