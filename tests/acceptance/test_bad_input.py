@@ -187,6 +187,8 @@ CASES: list[tuple[list[str], list[str]]] = [
     (["generate", "x", "--temperature", "nan"], ["--temperature is nan", "0 to 100"]),
     (["generate", "x", "--count", "0"], ["--count is 0", "1 to 1,000"]),
     (["generate", "x", "--seed", "-1"], ["--seed is -1", "0 to"]),
+    (["serve", "--max-corpus", "much"], ["--max-corpus is 'much'", "a number and K, M, G or T"]),
+    (["serve", "--slots", "0"], ["--slots is 0", "a whole number from 1"]),
     (["ui", "--port", "65536"], ["--port is 65536", "1 to 65535"]),
     (["sweeps", "x"], ["'x'", "possible: -h, --limit, --all, --server, --json"]),
 ]

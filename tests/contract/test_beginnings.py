@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Phase, Trial, ranked
+from lstm_sweep.search.values.trial import Phase, ranked
 from lstm_sweep.spaces.space import from_mapping
 from tests.contract.sittings import after, go_on, interrupt
 from tests.fakes import ScriptedEngine
@@ -51,15 +50,25 @@ def _spec(data: Path, varies: dict[str, Any], fields: dict[str, Any]) -> SweepSp
     return SweepSpec(space=from_mapping(given, "test"), **(PLAIN | small | fields))
 
 
-def trials_of(store: Store) -> Sequence[Trial]:
-    return reader.trials(store, "s")
+def broken_off(
+    store: Store,
+    corpus: Corpus,
+    spec: SweepSpec,
+    rounds: int,
+    losses: dict[int, list[float]],
+    **more: Any,
+) -> None:
+    """Interrupt a sweep after so many rounds."""
+    with pytest.raises(KeyboardInterrupt):
+        engine = ScriptedEngine(losses, watch=after(rounds, interrupt))
+        sweep_of(store, corpus, engine, spec, **more).run()
 
 
 def test_runs_of_the_ladder_say_after_how_many_steps_they_end(
     store: Store, data: Path, corpus: Corpus
 ) -> None:
     sweep_of(store, corpus, ScriptedEngine(LOSSES), spec_of(data)).run()
-    steps = {trial.number: trial.steps for trial in trials_of(store)}
+    steps = {trial.number: trial.steps for trial in reader.trials(store, "s")}
     assert steps == {0: STEPS, 1: STEPS, 2: STEPS, 3: None, 4: None, 5: None, 6: None}
     for record in reader.trials(store, "s"):
         written = store.tags(record.run_id).get(Tag.STEPS)
@@ -70,12 +79,10 @@ def test_runs_of_the_ladder_say_after_how_many_steps_they_end(
 def test_a_sweep_goes_on_with_its_steps_and_with_rates_between_the_listed_ones(
     store: Store, data: Path, corpus: Corpus, rounds: int
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        engine = ScriptedEngine(LOSSES, watch=after(rounds, interrupt))
-        sweep_of(store, corpus, engine, spec_of(data)).run()
+    broken_off(store, corpus, spec_of(data), rounds, LOSSES)
     # a minute would mean fewer steps, had the ladder not begun with these
     state = go_on(store, corpus, ScriptedEngine(LOSSES), minutes=1)
-    trials = trials_of(store)
+    trials = reader.trials(store, "s")
     assert {trial.steps for trial in trials if trial.phase is Phase.LADDER} == {STEPS}
     searched = [one for one in state.finished if one.phase is Phase.SEARCH]
     rates = {as_lstm_config(trial.config).learning_rate for trial in searched}
@@ -96,9 +103,7 @@ def test_a_sweep_goes_on_with_its_steps_and_with_rates_between_the_listed_ones(
 def test_lengths_that_no_sweep_has_written_are_refused(
     store: Store, data: Path, corpus: Corpus, number: int, tag: str, value: str, expected: str
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        engine = ScriptedEngine(LOSSES, watch=after(5, interrupt))
-        sweep_of(store, corpus, engine, spec_of(data)).run()
+    broken_off(store, corpus, spec_of(data), 5, LOSSES)
     store.log(reader.trials(store, "s")[number].run_id, tags={tag: value})
     with pytest.raises(BadRunError, match=expected):
         rebuild(store, reader.existing_sweep(store, "s"))
@@ -110,8 +115,7 @@ def test_a_sweep_counts_in_rounds_says_its_epochs_and_goes_on_with_its_rounds(
     """Two trials of two epochs in three rounds each."""
     losses = {0: [3.0, 2.9, 2.8, 2.7, 2.75, 2.8], 1: [3.0, 2.5, 2.4, 2.3, 2.2, 2.1]}
     spec = tiny_spec(data=str(data), trials=2, rounds_per_epoch=3, **PLAIN)
-    with pytest.raises(KeyboardInterrupt):
-        sweep_of(store, corpus, ScriptedEngine(losses, interrupt=True), spec).run()
+    broken_off(store, corpus, spec, 5, losses)
     state = go_on(store, corpus, ScriptedEngine(losses))
     assert [(len(one.rounds), one.rounds_per_epoch) for one in state.final] == [(6, 3)] * 2
     first, second = reader.trials(store, "s")
@@ -125,9 +129,9 @@ def test_a_sweep_counts_in_rounds_says_its_epochs_and_goes_on_with_its_rounds(
 # Sweeps that begin with the best configs of earlier ones on the same data
 
 
-#: a ladder of 1, 0.1 and 0.01, of which 0.1 is best; of the search trial 7 is the best
-SEVENTH_BEST: dict[int, list[float]] = {0: [2.6], 1: [1.5], 2: [2.4]}
-SEVENTH_BEST |= {number: [1.9, 1.8 - number / 100] for number in range(3, 12)} | {7: [1.2, 1.1]}
+#: after that ladder trial 7 of the search is the best
+SEVENTH_BEST = CLIMBED | {number: [1.9, 1.8 - number / 100] for number in range(3, 12)}
+SEVENTH_BEST[7] = [1.2, 1.1]
 
 
 def prior_of(store: MemoryStore, corpus: Corpus, spec: SweepSpec) -> tuple[EarlierBest, ...]:
@@ -142,13 +146,7 @@ def searched(store: MemoryStore, sweep: str) -> list[Config]:
 @pytest.fixture
 def first(store: MemoryStore, corpus: Corpus, data: Path) -> Config:
     """The best config of a sweep that has ended."""
-    sweep_of(
-        store,
-        corpus,
-        ScriptedEngine(SEVENTH_BEST),
-        wide_spec(data),
-        name="first",
-    ).run()
+    sweep_of(store, corpus, ScriptedEngine(SEVENTH_BEST), wide_spec(data), name="first").run()
     return ranked(reader.trials(store, "first"))[0].config
 
 
@@ -169,9 +167,7 @@ def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
     prior = prior_of(store, corpus, spec)
     sweep_of(store, corpus, ScriptedEngine(SEVENTH_BEST), spec, name="whole", prior=prior).run()
     expected = searched(store, "whole")
-    with pytest.raises(KeyboardInterrupt):
-        engine = ScriptedEngine(SEVENTH_BEST, watch=after(4, interrupt))
-        sweep_of(store, corpus, engine, spec, prior=prior).run()
+    broken_off(store, corpus, spec, 4, SEVENTH_BEST, prior=prior)
     for name in ("first", "whole"):  # the store says something else by now
         store.log(reader.existing_sweep(store, name).info.run_id, tags={Tag.ROLE: "withdrawn"})
     past = rebuild(store, reader.existing_sweep(store, "s"))
@@ -184,9 +180,7 @@ def test_a_resume_knows_what_its_sweep_was_begun_with_and_no_more(
 def test_a_resume_refuses_a_tag_that_no_sweep_has_written(
     store: MemoryStore, corpus: Corpus, data: Path, written: object
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        engine = ScriptedEngine(SEVENTH_BEST, watch=after(4, interrupt))
-        sweep_of(store, corpus, engine, wide_spec(data)).run()
+    broken_off(store, corpus, wide_spec(data), 4, SEVENTH_BEST)
     run = reader.existing_sweep(store, "s")
     store.log(run.info.run_id, tags={Tag.PRIOR: json.dumps(written)})
     with pytest.raises(BadRunError, match=r"tag sweep\.prior"):

@@ -210,20 +210,6 @@ def test_a_proxy_names_users(settings_of: Callable[..., HttpSettings]) -> None:
         settings_of("--user-header", "X-User")
 
 
-@pytest.mark.parametrize(
-    "options, sentence",
-    [
-        (["--max-corpus", "much"], "--max-corpus is 'much': expected a number and K, M,"),
-        (["--slots", "0"], "--slots is 0: expected a whole number from 1"),
-        (["--data-root", "/nowhere"], "--data-root '/nowhere': expected a folder"),
-    ],
-)
-def test_what_cannot_be_is_one_line(tmp_path: Path, options: list[str], sentence: str) -> None:
-    done = run_here("serve", *options, "--no-mlflow", cwd=tmp_path)
-    assert (done.code, sentence in done.err, "Traceback" in done.err) == (2, True, False)
-    assert not os.environ.get("MLFLOW_TRACKING_URI")
-
-
 def test_files_of_the_store_that_others_may_read_are_named() -> None:
     with tempfile.TemporaryDirectory() as given:
         folder = Path(given)
@@ -246,7 +232,8 @@ def test_the_store_of_a_service_with_logins_is_private(
     before = os.umask(0o022)
     try:
         command = ["serve", *options, "--no-mlflow", "--data-root", "/nowhere"]
-        assert run_here(*command, cwd=tmp_path).code == 2  # once it has made its store
+        refused = run_here(*command, cwd=tmp_path)  # once it has made its store
+        assert "--data-root '/nowhere': expected a folder" in refused.err and refused.code == 2
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)
