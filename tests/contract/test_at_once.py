@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from subprocess import PIPE
-from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -17,8 +18,10 @@ from lstm_sweep.search.store.tracking import MlflowStore
 from tests import postgres
 from tests.conftest import TINY, run_here, start_program, write_text
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[2]
-ROUNDS = 3
+ROUNDS = 4
 #: opens the store and makes the experiment that each line of its input names, and prints its ID
 OPENER = """
 import sys
@@ -37,71 +40,47 @@ for line in sys.stdin:
 """
 
 
-class Openers:
-    """Two processes that open a store at the same moment."""
-
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        command = [sys.executable, "-c", OPENER]
+def open_at_once(*addresses: str) -> None:
+    """Have two processes open each store at the same moment, for one experiment after the other."""
+    command = [sys.executable, "-c", OPENER]
+    with contextlib.ExitStack() as stack:
         both = [
-            subprocess.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True)
+            stack.enter_context(
+                subprocess.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True)
+            )
             for _ in range(2)
         ]
-        self._both: list[Any] = [stack.enter_context(one) for one in both]
-        assert self._answers() == ["ready", "ready"]
 
-    def open(self, address: str, experiment: str) -> list[str]:
-        """The ID that each found, or the error."""
-        for process in self._both:
-            process.stdin.write(f"{address} {experiment}\n")
-        for process in self._both:
-            process.stdin.flush()
-        return self._answers()
+        def answers() -> list[str]:
+            return [one.stdout.readline().strip() for one in both if one.stdout]
 
-    def _answers(self) -> list[str]:
-        return [process.stdout.readline().strip() for process in self._both]
-
-
-@pytest.fixture(scope="module")
-def openers() -> Iterator[Openers]:
-    with contextlib.ExitStack() as stack:
-        yield Openers(stack)
+        assert answers() == ["ready", "ready"]
+        for address, turn in itertools.product(addresses, range(ROUNDS)):
+            for process in both:
+                print(address, f"e{turn}", file=process.stdin)
+            for process in both:
+                process.stdin.flush() if process.stdin else None
+            found = answers()
+            store = MlflowStore(Settings(address, None, f"e{turn}", "test"))
+            assert found == [store.experiment.id] * 2
 
 
-def ids_of(experiment: str, answers: Sequence[str], address: str) -> None:
-    """Both have opened the store, and found the same experiment."""
-    store = MlflowStore(Settings(address, None, experiment, "test"))
-    assert answers == [store.experiment.id] * 2
+def test_two_make_the_sqlite_store_of_an_empty_folder_at_once(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    open_at_once(*(f"sqlite:///{folder / 'mlflow.db'}" for folder in folders))
+    left = {path.name for folder in folders for path in folder.iterdir()}
+    assert left <= {"mlflow.db", "mlflow.db-wal", "mlflow.db-shm"}
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("turn", range(2))
-def test_two_make_the_sqlite_store_of_an_empty_folder_at_once(
-    openers: Openers, tmp_path: Path, turn: int
-) -> None:
-    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    ids_of("first", openers.open(address, "first"), address)
-    assert {path.name for path in tmp_path.iterdir()} <= {
-        *("mlflow.db", "mlflow.db-wal", "mlflow.db-shm"),
-    }
-    for again in range(ROUNDS):
-        ids_of(f"again{again}", openers.open(address, f"again{again}"), address)
-
-
-@pytest.mark.full
-def test_two_make_the_same_experiment_in_postgresql_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with postgres.running() as cluster, contextlib.ExitStack() as stack:
-        for name, value in cluster.login.items():
-            monkeypatch.setenv(name, value)
+def test_two_make_the_same_experiment_in_postgresql_at_once() -> None:
+    with postgres.running() as cluster, mock.patch.dict(os.environ, cluster.login):
         address = cluster.address("postgres")
         MlflowStore(Settings(address, None, "other", "test"))  # makes the tables
-        openers = Openers(stack)
-        for turn in range(ROUNDS):
-            ids_of(f"e{turn}", openers.open(address, f"e{turn}"), address)
+        open_at_once(address)
 
 
-@pytest.mark.full
 def test_two_first_launches_in_an_empty_folder_both_work(tmp_path: Path) -> None:
     write_text(tmp_path / "words.txt")
     given = ("--data", "words.txt", *TINY, "--trials", "1", "--workers", "1")
@@ -109,7 +88,4 @@ def test_two_first_launches_in_an_empty_folder_both_work(tmp_path: Path) -> None
     said = [process.communicate(300) for process in both]
     assert [process.wait() for process in both] == [0, 0], said
     listed = run_here("sweeps", "--json", cwd=tmp_path).json
-    assert {(row["sweep"], row["state"]) for row in listed} == {
-        ("a", "finished"),
-        ("b", "finished"),
-    }
+    assert {row["sweep"]: row["state"] for row in listed} == {"a": "finished", "b": "finished"}
