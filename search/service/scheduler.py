@@ -13,7 +13,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from lstm_sweep.search.driver.lease import Holder
@@ -187,6 +187,18 @@ class Turns:
                     text = f"{said}: {so}" if share < one.wanted else ""
                     found.append(Quota(one.run_id, share, text))
         return found
+
+
+def raised(jobs: Sequence[QueuedJob]) -> list[QueuedJob]:
+    """Sweeps with the priority of what their user lets wait for them, if that is higher."""
+    waiting = dict[tuple[str, str | None], int]()
+    for one in jobs:
+        needed = one.owner, one.begins_with
+        waiting[needed] = max(one.priority, waiting.get(needed, one.priority))
+    return [
+        replace(one, priority=max(one.priority, waiting.get((one.owner, one.name), one.priority)))
+        for one in jobs
+    ]
 
 
 def _by_owner(jobs: Iterable[QueuedJob]) -> dict[tuple[str, int], list[QueuedJob]]:

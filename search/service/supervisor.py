@@ -34,7 +34,7 @@ from lstm_sweep.search.service import queue
 from lstm_sweep.search.service.jobs import LONGEST_NOTE, Reruns, write_note
 from lstm_sweep.search.service.logs import cut_open_log, last_line
 from lstm_sweep.search.service.queue import QueuedSweep
-from lstm_sweep.search.service.scheduler import Claim, QueuedJob, Turns
+from lstm_sweep.search.service.scheduler import Claim, QueuedJob, Turns, raised
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.values.documents import duration
@@ -195,7 +195,7 @@ class Supervisor:
     # what the service asks at each look
 
     def look(self, sweeps: Sequence[QueuedJob]) -> None:
-        now, jobs = self._clock(), [*sweeps, *self.reruns.queue()]
+        now, jobs = self._clock(), [*raised(sweeps), *self.reruns.queue()]
         for job in jobs:
             self._process(job.run_id).job = job
         for run_id in self.processes.keys() - {job.run_id for job in jobs}:

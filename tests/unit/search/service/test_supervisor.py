@@ -26,7 +26,7 @@ from lstm_sweep.search.process.signals import SERVICE_STOP_S
 from lstm_sweep.search.service import queue, supervisor
 from lstm_sweep.search.service.jobs import Log, write_note
 from lstm_sweep.search.service.logs import last_line
-from lstm_sweep.search.service.scheduler import TURN_S, Claim, QueuedJob, Turns
+from lstm_sweep.search.service.scheduler import TURN_S, Claim, QueuedJob, Turns, raised
 from lstm_sweep.search.service.settings import ServiceSettings
 from lstm_sweep.search.service.supervisor import (
     AGAIN_S,
@@ -214,21 +214,24 @@ def test_a_template_that_runs_goes_on_under_a_service_that_takes_no_code_and_is_
     assert then.pid(RUN) is None and "--allow-code" in str(then.told(RUN, "running")[1])
 
 
-def test_a_sweep_waits_for_the_network_of_one_that_is_under_way(
+def test_a_sweep_waits_for_the_network_of_one_that_is_under_way_and_raises_it(
     tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second one waits for none that waits itself: two that name each other both begin."""
     let_drivers_idle(tmp_path, monkeypatch)
     made = supervisor_of(tmp_path, clock)
-    waits = replace(SWEEP, name="t", run_id="1" * 32, begins_with="s")
+    waits = replace(SWEEP, name="t", run_id="1" * 32, begins_with="s", priority=7)
     for first, begins in ((SWEEP, False), (replace(SWEEP, begins_with="t"), True), (None, True)):
         queue = [waits] if first is None else [first, waits]
         made.look(queue)
+        assert {job.priority for job in made.queue()} == {7}
         assert bool(made.pid(waits.run_id)) is begins
         why = made.shown(waits).why
         assert (why == "waits: its trials begin with what s learns") is not begins
         made.end([job.run_id for job in queue], within_s=10)
     made.close()
+    of_another = replace(SWEEP, owner="another")
+    assert raised([of_another, waits]) == [of_another, waits]
 
 
 def test_quotas_and_demands_are_files_which_go_with_their_process(
