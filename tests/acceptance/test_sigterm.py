@@ -107,7 +107,7 @@ def test_a_database_that_is_locked_does_not_delay_it(workplace: Callable[[str], 
     store = MlflowStore(load(folder, {}))
     cache = {"XDG_CACHE_HOME": str(folder / "cache")}
     with two_at_work(folder, store, cache) as process:
-        locked = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
+        locked = sqlite3.connect(folder / "mlflow.db", timeout=60, isolation_level=None)
         locked.execute("BEGIN EXCLUSIVE")
         since = time.time()
         # a round has ended since, so the program waits for the database to write it
