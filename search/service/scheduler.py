@@ -191,12 +191,10 @@ class Turns:
 
 def raised(jobs: Sequence[QueuedJob]) -> list[QueuedJob]:
     """Sweeps with the priority of what their user lets wait for them, if that is higher."""
-    waiting = dict[tuple[str, str | None], int]()
-    for one in jobs:
-        needed = one.owner, one.begins_with
-        waiting[needed] = max(one.priority, waiting.get(needed, one.priority))
+    rising = sorted(jobs, key=lambda one: one.priority)
+    wanted = {(one.owner, one.begins_with): one.priority for one in rising}  # the highest is last
     return [
-        replace(one, priority=max(one.priority, waiting.get((one.owner, one.name), one.priority)))
+        replace(one, priority=max(one.priority, wanted.get((one.owner, one.name), one.priority)))
         for one in jobs
     ]
 
