@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,14 +35,31 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_second_interrupt_is_not_held_back() -> None:
-    shield, steps = Shield(), []
-    with pytest.raises(KeyboardInterrupt), shield.up(), shield.hold():
-        interrupt()
-        steps.append("written")
-        interrupt()
-        steps.append("never")
-    assert steps == ["written"]
+@pytest.mark.parametrize(
+    ("inside", "after", "to_the_end", "done"),
+    [
+        (1, 0, False, ["inside", "after"]),
+        (2, 0, False, []),  # a second one is not held back
+        (1, 1, False, ["inside"]),
+        (1, 1, True, ["inside", "after", "closed"]),  # the inner section does not end the end
+    ],
+)
+def test_one_interrupt_waits_for_the_end_of_the_outermost_hold_unless_that_is_the_last(
+    inside: int, after: int, to_the_end: bool, done: list[str]
+) -> None:
+    shield, steps = Shield(), list[str]()
+    with suppress(KeyboardInterrupt), shield.up():
+        with shield.hold(to_the_end=to_the_end):
+            with shield.hold():
+                for _ in range(inside):
+                    interrupt()
+                steps.append("inside")
+            assert shield.ending is to_the_end
+            for _ in range(after):
+                interrupt()
+            steps.append("after")
+        steps.append("closed")
+    assert steps == done
 
 
 def test_an_interrupt_that_was_held_back_comes_though_the_section_fails() -> None:
@@ -54,29 +71,6 @@ def test_an_interrupt_that_was_held_back_comes_though_the_section_fails() -> Non
         assert isinstance(caught.value.__cause__, ValueError)
         with pytest.raises(ValueError, match="alone"), shield.hold():  # it comes once
             raise ValueError("alone")
-
-
-def test_an_interrupt_waits_for_the_end_of_the_outermost_hold() -> None:
-    shield, steps = Shield(), []
-    with pytest.raises(KeyboardInterrupt), shield.up():
-        with shield.hold():
-            with shield.hold():
-                interrupt()
-                steps.append("inside")
-            steps.append("after the inner one")
-        steps.append("never")
-    assert steps == ["inside", "after the inner one"]
-
-
-def test_a_section_inside_the_last_one_does_not_end_the_end() -> None:
-    shield, steps = Shield(), []
-    with shield.up(), shield.hold(to_the_end=True):
-        with shield.hold():
-            interrupt()
-        assert shield.ending
-        interrupt()
-        steps.append("closed")
-    assert steps == ["closed"]
 
 
 def test_a_terminal_that_closes_is_heard_unless_the_program_was_told_to_ignore_it() -> None:
