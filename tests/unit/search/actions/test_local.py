@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.util
 import itertools
 import json
@@ -54,27 +53,15 @@ def spec(data: Path) -> SweepSpec:
     return read_spec(None, {"data": str(data), "trials": 20, "workers": 2}, SETTINGS)
 
 
-def test_it_says_what_a_sweep_would_do_and_creates_nothing(spec: SweepSpec, tmp_path: Path) -> None:
-    found = Local(load(tmp_path, {})).dry_run(spec)
+def test_a_dry_run_says_how_long_its_trials_take_and_creates_nothing(
+    spec: SweepSpec, tmp_path: Path
+) -> None:
+    found = Local(load(tmp_path, {})).dry_run(replace(spec, minutes=500.0))
     assert not list(tmp_path.iterdir())
     assert (found.slots, found.budget.trials) == (2, 20)
-    assert found.spec["targets"] != "auto" and found.spec["rounds_per_epoch"] != "auto"
-    assert found.refused is not None and 0 <= found.refused < 1
-    assert (
-        found.typical and found.budget.seconds and found.budget.seconds > found.typical.seconds > 0
-    )
-    assert found.typical.memory_bytes > 4 * found.typical.parameters
-    assert any(note.startswith("size rule") for note in found.notes)
-    shown = found.to_dict()
-    assert shown["budget"] == {"trials": 20, "seconds": round(found.budget.seconds, 1)}
-
-
-def test_less_time_buys_fewer_trials(spec: SweepSpec, tmp_path: Path) -> None:
-    settings = load(tmp_path, {})
-    short = Local(settings).dry_run(dataclasses.replace(spec, minutes=0.5))
-    long = Local(settings).dry_run(dataclasses.replace(spec, minutes=500.0))
-    assert short.budget.seconds == 30.0 and (short.budget.trials or 0) < 20
-    assert long.budget.trials == 20 and (long.budget.seconds or 1e9) < 60 * 500
+    assert found.typical and found.budget.seconds
+    assert found.typical.seconds < found.budget.seconds < 60 * 500
+    assert found.to_dict()["budget"]["seconds"] == round(found.budget.seconds, 1)
 
 
 ROWS = [f"{'ab'[n % 2]}\tit is {'ab'[n % 2] * 9} {n}" for n in range(60)]
@@ -174,11 +161,9 @@ TEMPLATE = Path(__file__).parents[3] / "templates" / "dense.py"
 
 def test_a_sweep_may_go_on_with_more_but_not_with_another_search(data: Path) -> None:
     was = SweepSpec(data=str(data), name="s", minutes=3, ends=False, targets=100)
-    given = dataclasses.replace(was, trials=70, ends="auto", targets="auto")
+    given = replace(was, trials=70, ends="auto", targets="auto")
     changes: dict[str, Any] = {"keep": 2, "minutes": None}
-    assert resumed_spec(was, "s", changes, given) == dataclasses.replace(was, **changes)
-    with pytest.raises(DifferentSearchError, match="seed was 0, is 4"):
-        resumed_spec(was, "s", {}, dataclasses.replace(was, seed=4))
+    assert resumed_spec(was, "s", changes, given) == replace(was, **changes)
     with pytest.raises(InputError, match="'seed' may not change"):
         resumed_spec(was, "s", {"seed": 4}, None)
 
@@ -198,7 +183,7 @@ def test_what_a_file_does_not_say_stays_as_it_was(data: Path) -> None:
     assert named_changes(fields, given) == {"trials": 50, "minutes": None}
     assert resumed_spec(was, "s", {}, given) == was
     now = resumed_spec(was, "s", named_changes(fields, given), given)
-    assert now == dataclasses.replace(was, trials=50, minutes=None)
+    assert now == replace(was, trials=50, minutes=None)
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
@@ -226,7 +211,7 @@ def test_a_template_that_was_moved_is_the_same_if_its_text_is(tmp_path: Path) ->
         path.write_text(TEMPLATE.read_text(encoding="utf-8") + more, encoding="utf-8")
         specs.append(SweepSpec.from_mapping({"template": str(path)}, "test"))
     was, same, other = specs
-    assert resumed_spec(was, "s", {"trials": 9}, same) == dataclasses.replace(was, trials=9)
+    assert resumed_spec(was, "s", {"trials": 9}, same) == replace(was, trials=9)
     with pytest.raises(DifferentSearchError, match="template_digest was"):
         resumed_spec(was, "s", {}, other)
 

@@ -23,7 +23,6 @@ from rich.console import Console
 
 import lstm_sweep
 from lstm_sweep.models.config import TrialConfig
-from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.search.actions import transfers
 from lstm_sweep.search.actions.connection import (
@@ -213,15 +212,15 @@ CONTENT = bytes(range(256)) * 40
 class Fake(Connection):
     """A service whose connection breaks so many times while a corpus is sent."""
 
-    def __init__(self, breaks: int = 0, *, has_it: bool = False) -> None:
+    def __init__(self, breaks: int = 0) -> None:
         self.said = list[str]()
         super().__init__("http://localhost", say=self.said.append, sleep=lambda seconds: None)
-        self.breaks, self.has_it = breaks, has_it
+        self.breaks = breaks
         self.announced, self.sent = list[dict[str, Any]](), list[bytes]()
 
     def send(self, method: str, *path: str, document: Any = None, **more: Any) -> Answer:
         self.announced.append(document)
-        return Answer({}, json_text({"is_there": self.has_it}).encode())
+        return Answer({}, b'{"is_there": false}')
 
     def get(self, *path: str, **more: Any) -> Answer:
         return Answer({}, b"{}")
@@ -248,18 +247,13 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_goes_as_a_tar_file_whose_id_is_that_of_sha256sum(folder: Path) -> None:
     service = Fake()
     name = send_data(service, str(folder))
+    assert service.announced[0]["bytes"] == 1200
     with tarfile.open(fileobj=io.BytesIO(service.sent[0])) as tar:
         found = {one.name: tar.extractfile(one).read() for one in tar}  # type: ignore[union-attr]
     assert found == {"a/a.txt": b"a" * 600, "b/b.txt": b"b" * 600}
     listed = subprocess.run(["sha256sum", "a/a.txt", "b/b.txt"], cwd=folder,
                             capture_output=True, check=True).stdout  # fmt: skip
     assert name == f"corpus:{hashlib.sha256(b'logs/' + bytes([10]) + listed).hexdigest()[:32]}"
-
-
-def test_data_that_the_service_has_are_not_sent_again(folder: Path) -> None:
-    service = Fake(has_it=True)
-    send_data(service, str(folder))
-    assert service.sent == [] and service.announced[0]["bytes"] == 1200
 
 
 def test_a_connection_that_breaks_has_all_sent_again_a_few_times(folder: Path) -> None:
@@ -434,12 +428,7 @@ def ended(number: int, outcome: str = "complete", **more: Any) -> Event:
 
 
 def status(state: str, why: str | None = None) -> Event:
-    data: dict[str, Any] = {
-        "sweep": "s", "state": state, "why": why, "run_id": "r", "slots": 2, "trials": {},
-        "best": None, "submitted": "2026-01-01T00:00:00+00:00", "started": None,
-        "eta_seconds": 600.0,
-    }  # fmt: skip
-    return Event("status", data, "")
+    return Event("status", STATUS | {"state": state, "why": why, "eta_seconds": 600.0}, "")
 
 
 RESULT = SweepResult(
@@ -454,14 +443,13 @@ EVENTS = [
 ]  # fmt: skip
 
 
-def lines_of(*events: Event, clock: list[float] | None = None) -> list[str]:
-    """The lines for people about events, of which each comes as many seconds after the last."""
-    text, now = StringIO(), [0.0]
+def lines_of(*events: Event) -> list[str]:
+    """The lines for people about events."""
+    text = StringIO()
     watched = Watched(
-        "s", SweepSpec(trials=4), Lines(Console(file=text, width=200)), clock=lambda: now[0]
+        "s", SweepSpec(trials=4), Lines(Console(file=text, width=200)), clock=lambda: 0.0
     )
-    for event, seconds in zip(events, clock or [0.0] * len(events), strict=True):
-        now[0] += seconds
+    for event in events:
         watched.hear(event)
     watched.end(RESULT)
     return text.getvalue().splitlines()
