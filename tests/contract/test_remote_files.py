@@ -1,4 +1,4 @@
-"""Bundles, reports and reruns of a service; real ones are in acceptance/test_from_afar.py."""
+"""Bundles, reports and reruns of a service whose jobs train nothing."""
 
 from __future__ import annotations
 
