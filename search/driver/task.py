@@ -68,12 +68,18 @@ PARITY_TOLERANCE = 1e-4
 PROGRAMS = {"keras": "plain Keras", "savedmodel": "plain TensorFlow", "onnx": "ONNX Runtime"}
 
 
-def check_parity(difference: float) -> None:
-    """Refuse a bundle whose predictions differ by so much from those of the trial."""
-    if not difference <= PARITY_TOLERANCE:
+def check_parity(*differences: float) -> float:
+    """The largest of the differences between predictions of a bundle and those of the trial.
+
+    Raises:
+        RuntimeError: it is too large, or one is not a number.
+    """
+    largest = float(np.max(differences))
+    if not largest <= PARITY_TOLERANCE:
         raise RuntimeError(
-            f"the bundle's predictions differ from the trial's by {difference:.3g}; not exported"
+            f"the bundle's predictions differ from the trial's by {largest:.3g}; not exported"
         )
+    return largest
 
 
 def parity_lines(result: Mapping[str, Any], rows: str) -> list[str]:
@@ -418,14 +424,12 @@ def _write_template(
         here = keras.tree.flatten(model.predict_on_batch(given if len(given) > 1 else given[0]))
         theirs = clean_process.outputs(folder, format, given)
         pairs = zip(here, theirs, strict=True)
-        difference = max(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs)
+        difference = check_parity(*(float(np.abs(np.asarray(a) - b).max()) for a, b in pairs))
         rows = len(given[0])
         names = [tensor.name for tensor in model.inputs]
         sample = {f"in/{name}": array for name, array in zip(names, given, strict=True)}
         sample |= {f"out{number}": np.asarray(part) for number, part in enumerate(here)}
         np.savez(folder.parent / SAMPLE, allow_pickle=False, **sample)
-    if difference is not None:
-        check_parity(difference)
     parity = {"max_difference": difference, "windows": rows}
     return {
         "format": format,

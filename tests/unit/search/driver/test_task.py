@@ -1,7 +1,8 @@
-"""A third kind of task, of which the program knows nothing, is one class."""
+"""A third kind of task, of which the program knows nothing, is one class; what bundles must be."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver import tasks
 from lstm_sweep.search.driver.lstm_task import load_data
 from lstm_sweep.search.driver.read_back import read_findings
-from lstm_sweep.search.driver.task import Task
+from lstm_sweep.search.driver.task import PARITY_TOLERANCE, Task, check_parity
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.report.report_page import advice
@@ -189,3 +190,11 @@ def test_in_another_thread_a_log_is_loaded_by_a_process(
     assert calls == [vars] * aside
     load_data(load, source)
     assert len(calls) == aside
+
+
+@pytest.mark.parametrize("refused", [math.nan, math.inf, 2 * PARITY_TOLERANCE])
+def test_a_bundle_that_predicts_something_else_anywhere_is_refused(refused: float) -> None:
+    assert check_parity(0.0, 1e-6, PARITY_TOLERANCE) == PARITY_TOLERANCE
+    for differences in ((refused,), (0.0, refused), (refused, 0.0)):
+        with pytest.raises(RuntimeError, match=rf"differ from the trial's by {refused:.3g}; not"):
+            check_parity(*differences)
