@@ -168,6 +168,8 @@ class Policy:
 
     def _end(self, left: float | None) -> Stop:
         """Why nothing more is begun once the best are confirmed as far as they can be."""
+        if self._next >= self.plan.trials:
+            return all_trials(self.plan.trials)
         over, seconds, pausing = self._search.over, self.plan.seconds, self._search.pausing
         short = over.reason is StopReason.MINUTES if over else pausing and pausing.ending
         is_late = self.confirmation.next() or short

@@ -130,6 +130,8 @@ class Doubter(Simulation):
             else:
                 assert trial == (self.placed[-1] if taken else None)
             if trial is None:
+                if rebuilt.stop and self.policy.stop:
+                    assert rebuilt.stop.reason is self.policy.stop.reason
                 return
 
     def _rebuilt(self) -> Policy:
