@@ -105,10 +105,9 @@ def check_text(name: str, value: object) -> None:
         raise InputError(f"{name} is {shown(value)}: expected a text")
 
 
-def check_switch(name: str, value: object, *, or_else: str = "") -> None:
+def check_switch(name: str, value: object) -> None:
     if not isinstance(value, bool):
-        noun = f"{or_else}, " if or_else else ""
-        raise InputError(f"{name} is {shown(value)}: expected {noun}true or false")
+        raise InputError(f"{name} is {shown(value)}: expected true or false")
 
 
 def check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:

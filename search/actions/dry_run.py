@@ -147,14 +147,14 @@ def dry_run(here: Here, spec: Wanted, most_slots: int | None = None) -> DryRun:
         if spec.name:
             references.check_free(store, spec.name)
         prior = task.prior(spec, store)
-    estimate = Estimate.of(task, spec)
+    estimate, seconds = Estimate.of(task, spec), spec.plan().seconds
     return DryRun(
         spec=spec.to_dict(),
         slots=slots,
         configs=spec.space.size(),
         refused=estimate.refused if estimate else None,
         typical=estimate.typical() if estimate else None,
-        budget=estimate.budget(slots or 1) if estimate else Budget(spec.trials, limit_s(spec)),
+        budget=estimate.budget(slots or 1) if estimate else Budget(spec.trials, seconds),
         notes=(*before, *notes, *described(prior)),
     )
 
@@ -165,7 +165,7 @@ def announcement(spec: SweepSpec, task: Task, slots: int, gone: float = 0.0) -> 
     It was driven for `gone` seconds before. The seconds are those of a common machine. Nothing is
     estimated as long as it has no slot, as on a cluster that others have filled.
     """
-    limit = limit_s(spec)
+    limit = spec.plan().seconds
     on = f"on {slots} slot{'s' if slots != 1 else ''}" if slots else "on no slot yet"
     wanted = budget_text(spec.trials, spec.minutes)
     if gone:
@@ -179,11 +179,6 @@ def announcement(spec: SweepSpec, task: Task, slots: int, gone: float = 0.0) -> 
         takes = f", about {about(estimate.budget(slots).seconds)} here"
         takes += " (--minutes N limits it)" if limit is None else ""
     return f"{wanted} {on}{takes}; first results after about {about(estimate.first_result_s())}"
-
-
-def limit_s(spec: SweepSpec) -> float | None:
-    """Seconds that a sweep may take; None: no limit."""
-    return None if spec.minutes is None else 60 * spec.minutes
 
 
 #: draws of a space that pass the size rule, of which costs are predicted, and draws at most
@@ -229,7 +224,7 @@ class Estimate:
         rates = ladder.rates_of(spec.space) if spec.ladder else ()
         if not rates or ladder.is_left_out(rates, spec.plan().trials) or problem.smallest is None:
             return min(costs.trial_seconds(config, problem.first_rung) for config in self.drawn)
-        length = problem.ladder_length(limit_s(spec), 1)
+        length = problem.ladder_length(spec.plan().seconds, 1)
         return costs.trial_seconds(problem.smallest, length.rounds or problem.rounds)
 
     def budget(self, slots: int) -> Budget:
@@ -240,8 +235,8 @@ class Estimate:
         trial takes as long as the middle one does: a few large networks raise the mean far above
         it.
         """
-        spec, problem, limit = self.spec, self.problem, limit_s(self.spec)
-        most = spec.plan().trials
+        spec, problem, plan = self.spec, self.problem, self.spec.plan()
+        most, limit = plan.trials, plan.seconds
         average = statistics.median_high if most == 1 else statistics.mean
         halving = spec.halving and problem.pausable
         seconds_of = self.costs.trial_seconds

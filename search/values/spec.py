@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lstm_sweep.models.data.source import FILES_BESIDE, SAMPLES, VOCABULARY, Source
+from lstm_sweep.models.data.source import FILES_BESIDE, VOCABULARY, Source
 from lstm_sweep.models.documents import read_yaml
 from lstm_sweep.models.errors import InputError, cut, one_of, shown
 from lstm_sweep.models.size import SizeRule
@@ -28,7 +28,6 @@ from lstm_sweep.search.values.options import (
     Option,
     option,
 )
-from lstm_sweep.spaces import PRESET_NAMES
 
 if TYPE_CHECKING:
     from lstm_sweep.models.data.windows import Scoring
@@ -462,13 +461,11 @@ class SweepSpec:
         cls,
         given: Mapping[str, Any],
         where: str,
-        folder: Path | None = None,
         typed: Collection[str] = (),
     ) -> Self:
         """Make a spec from the content of a file.
 
-        Relative paths in it start at `folder`, or at the working folder of this moment. Those that
-        were `typed` are options of the command line, which go before what the file says.
+        Those that were `typed` are options of the command line, which go before what the file says.
         """
         for name in given:
             if name not in OPTIONS:
@@ -477,8 +474,7 @@ class SweepSpec:
                   for name in given}  # fmt: skip
         if given.get("template") is not None:
             _check_for(TEMPLATE, given, places)
-        values = {name: OPTIONS[name].take(places[name], value)
-                  for name, value in _based_at(folder, given).items()}  # fmt: skip
+        values = {name: OPTIONS[name].take(places[name], value) for name, value in given.items()}
         if template := values.get("template"):
             rate = values.get("learning_rate_field")
             values["space"] = template.space(rate)
@@ -517,23 +513,6 @@ def _check_for(kind: str, given: Mapping[str, Any], places: Mapping[str, str]) -
         raise InputError(f"{place} is given{why}")
 
 
-def _based_at(folder: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields whose relative paths start at a folder; not what has another meaning."""
-    names: dict[str, Collection[str]] = {
-        "data": SAMPLES, "space": PRESET_NAMES, "template": (),
-        **dict.fromkeys(FILES_BESIDE, ()), "unlabelled": (OFF,),
-    }  # fmt: skip
-    values, network = dict(given), given.get("pretrained")
-    is_name = isinstance(network, str) and kinds.REFERENCE.fullmatch(network)
-    if folder and is_name and not (folder / str(network)).is_dir():
-        del names["pretrained"]
-    for name, others in names.items():
-        path = values.get(name)
-        if folder and isinstance(path, str) and path not in ("", *others) and path[0] != "~":
-            values[name] = str(folder / path)
-    return values
-
-
 def check_name(place: str, name: object) -> None:
     OPTIONS["name"].kind.take(place, name)
 
@@ -552,19 +531,17 @@ def read_fields(file: Path) -> dict[str, Any]:
     return content
 
 
-def read_spec(
-    file: Path | None, changes: Mapping[str, Any], settings: list[str], folder: Path | None = None
-) -> SweepSpec:
+def read_spec(file: Path | None, changes: Mapping[str, Any], settings: list[str]) -> SweepSpec:
     """The spec of a file (or the defaults), changed by the command line.
 
     `changes` holds fields given as options, `settings` what `--set` was given. Relative paths start
-    at `folder`, or at the working folder of this moment.
+    at the working folder of this moment.
     """
     from lstm_sweep.spaces.space import with_settings
 
     given = {} if file is None else read_fields(file)
     where = "command line" if file is None else str(file)
-    spec = SweepSpec.from_mapping({**given, **changes}, where, folder, changes)
+    spec = SweepSpec.from_mapping({**given, **changes}, where, changes)
     if settings and (origin := spec.space.stands_in):
         raise InputError(
             f"{cut(settings[0])} is given with a {origin}, expected none: what varies stands "
