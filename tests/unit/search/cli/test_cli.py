@@ -22,6 +22,7 @@ import pytest
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.bundle.bundle import Bundle, TemplateBundle
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.data import spool
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.quality import VERDICT, Quality
@@ -36,35 +37,12 @@ from lstm_sweep.search.service.settings import HttpSettings, Role, service_folde
 from lstm_sweep.search.store import server
 from lstm_sweep.search.store.registry import Version
 from lstm_sweep.search.store.settings import Settings, load
-from tests.conftest import run_command, run_here
-
-ROOT = Path(__file__).parents[4]
-HEAVY = ("tensorflow", "keras", "mlflow", "hyperopt", "numpy", "pandas", "rich")
-#: asks for help, says what it imported on the last line
-PROGRAM = f"""
-import sys
-from lstm_sweep.search import cli
-try:
-    cli.main(sys.argv[1:])
-except SystemExit as end:
-    assert end.code == 0, end.code
-print("imported:", *[name for name in {HEAVY} if name in sys.modules])
-"""
-
-
-@pytest.mark.parametrize("command", ["--help", "launch --help"])
-def test_heavy_libraries_are_not_imported_for_help(command: str) -> None:
-    done = run_command(sys.executable, "-c", PROGRAM, *command.split(), cwd=ROOT)
-    assert done.out.splitlines()[-1:] == ["imported:"], done
+from tests.conftest import run_here
 
 
 def test_a_full_disk_is_one_line_and_no_bad_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import tempfile
-
-    from lstm_sweep.models.data import spool
-
     (tmp_path / "book.txt").write_text("one two three\n" * 50)
     gone = str(tmp_path / "gone")
     monkeypatch.setattr(spool, "KEPT_BYTES", 10)
