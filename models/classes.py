@@ -179,7 +179,8 @@ class Scores:
         sample = _Sample.of(logits, labels, scale, predicted)
         exact = {name: found[0] for name, found in sample.measures(sample.ones).items()}
         drawn = sample.bootstrap()
-        shares = {"accuracy": sample.correct, "majority_rate": labels == _most_frequent(labels)}
+        most_frequent = labels == np.bincount(labels).argmax()
+        shares = {"accuracy": sample.correct, "majority_rate": most_frequent}
         measures = {
             name: _share(int(shares[name].sum()), len(labels))
             if name in shares
@@ -358,10 +359,6 @@ def _estimate(value: float, drawn: Floats | None, *, of_calibration: bool = Fals
     if of_calibration:
         low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
     return Estimate(float(value), float(low), float(high))
-
-
-def _most_frequent(labels: Labels) -> int:
-    return int(np.bincount(labels).argmax())
 
 
 def confusion(predicted: Labels, labels: Labels, names: Sequence[str]) -> Confusion:

@@ -262,7 +262,6 @@ def as_lstm_config(config: Config) -> TrialConfig:
 
 
 FIELDS = tuple(field.name for field in fields(TrialConfig))
-CLASS_FIELDS = tuple(CLASS_LIMITS)
 
 
 def check_field(name: object, limits: Mapping[str, Limit] = LIMITS) -> None:

@@ -8,6 +8,8 @@ the mask that stands first.
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -261,7 +263,8 @@ class Matcher:
             node = self._roots.setdefault(len(tokens), _Node())
             for token in tokens:
                 if WILDCARD in token and token != WILDCARD and token not in node.children:
-                    fits = partial(_fits, token.split(WILDCARD))
+                    parts = map(glob.escape, token.split(WILDCARD))
+                    fits = partial(fnmatch.fnmatchcase, pat="*".join(parts))
                     node.patterns.append((fits, node.child(token)))
                 node = node.child(token)
             node.numbers.append(number)
@@ -276,19 +279,6 @@ class Matcher:
                 return node.numbers[0]
             stack += [(child, place + 1) for child in _next(node, tokens[place])]
         return None
-
-
-def _fits(parts: list[str], token: str) -> bool:
-    """Whether a token has the parts of a pattern in their order, from its first to its last."""
-    first, *middle, last = parts
-    if not token.startswith(first):
-        return False
-    place = len(first)
-    for part in middle:
-        place = token.find(part, place) + len(part)
-        if place < len(part):
-            return False
-    return len(token) - place >= len(last) and token.endswith(last)
 
 
 def _next(node: _Node, token: str) -> Iterator[_Node]:

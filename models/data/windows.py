@@ -260,7 +260,7 @@ class _EpochWindows(Epoch):
     ) -> None:
         self._split, self._batch_size = split, config.batch_size
         self._lags = np.arange(config.sequence_length, -1, -1)
-        self._order = np.arange(count, dtype=_smallest(count))
+        self._order = np.arange(count, dtype=np.int32 if count < 1 << 31 else np.int64)
         rng.shuffle(self._order)
         self.steps = -(-count // config.batch_size)
 
@@ -333,10 +333,6 @@ class ManyToMany(_EpochWindows):
         counted_from[clipped] = np.maximum(counted_from, regular - self._stride + 1)[clipped]
         heads = self._split.starts[session]
         return heads + last, heads, counted_from - (last - length + 1)
-
-
-def _smallest(count: int) -> type[np.signedinteger]:
-    return np.int32 if count < 1 << 31 else np.int64
 
 
 #: what it costs to begin a stage, in steps; fewer rows than these take as long as these
@@ -516,8 +512,6 @@ class ClassEpoch:
         self._shares = class_shares(split.labels, classes, config)
         self._sequences = with_unknown(split.sequences, rng)
         self._lengths = read_lengths(split.sequences, config)
-        #: that are read
-        self.symbols = int(self._lengths.sum())
         count, batch = len(split), config.batch_size
         drawn = rng.permutation(count)
         together = np.arange(count) // (batch * DRAWN_BATCHES)

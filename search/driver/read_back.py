@@ -12,10 +12,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lstm_sweep.models.classes import Evidence
-from lstm_sweep.models.config import Config
 from lstm_sweep.models.data.source import read_small
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError
@@ -39,8 +38,6 @@ from lstm_sweep.search.values.trial import (
     ranked,
     round_seconds,
 )
-
-AConfig = TypeVar("AConfig", bound=Config)
 
 #: values of a round that are read
 NAMES = (*CURVE, "scoring_seconds")

@@ -123,10 +123,6 @@ class Halving:
         places = np.count_nonzero(there < there[number]), np.count_nonzero(~np.isnan(there))
         return 1 + int(places[0]), int(places[1])
 
-    def _is_promoted(self, number: int) -> bool:
-        place, reached = self._rank(number)
-        return place <= reached // FACTOR
-
     def _to_promote(self, leaders: Collection[int]) -> Trial | None:
         """The paused trial promoted from the highest rung; leaders have slots of their own."""
         _, rung, does, *at_rungs = self._compared
@@ -168,11 +164,11 @@ class Halving:
         return Ended(Outcome.PRUNED, f"pruned at epoch {one.epoch_text(len(one.rounds))}: {why}")
 
     def _goes_on(self, one: Trial) -> bool:
-        number = one.number
-        promoted = self._is_promoted(number)
+        place, reached = self._rank(one.number)
+        promoted = place <= reached // FACTOR
         if promoted and self._trials.slots > 1:
             return True
-        if number not in self._leaders(self._most_leaders):
+        if one.number not in self._leaders(self._most_leaders):
             return promoted
         return bool(self._lead_places()) or not self._is_at_rung(one)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.classes import score
-from lstm_sweep.models.config import CLASS_FIELDS, ClassConfig
+from lstm_sweep.models.config import CLASS_LIMITS, ClassConfig
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Split
 from lstm_sweep.models.data.labelled import LabelledCorpus, LabelledSplit
@@ -199,7 +199,7 @@ def test_each_field_changes_what_is_trained(
     field: str, two_epochs: list[list[float]], tmp_path: Path, graphs: Path
 ) -> None:
     """Also if a graph was kept before: it reads the field, or there is another graph for it."""
-    assert set(OTHER) == set(CLASS_FIELDS)
+    assert set(OTHER) == set(CLASS_LIMITS)
     config = CONFIG.evolve(**{"epochs": 2, field: OTHER[field]})
     assert results(training_of(config, tmp_path / "m.keras", graphs))[-1] != two_epochs[-1]
 
