@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -140,3 +140,12 @@ def why_not(error: OSError | RuntimeError | ValueError) -> str:
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return "embedded null byte"
     return cut(str(error))
+
+
+@contextlib.contextmanager
+def refusing(where: str, expected: str) -> Iterator[None]:
+    """Refuse a file or folder, which `where` names, if there is an `OSError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{where}: {why_not(error)}, {expected}") from None

@@ -41,7 +41,7 @@ from lstm_sweep.models.data.tables import (
     suffix_of,
     text_of,
 )
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError, refusing, shown
 
 #: numbers of the splits, and names of folders and files that belong to each
 TRAIN, VALIDATION, TEST = range(3)
@@ -284,11 +284,8 @@ def class_folders(path: Path) -> ClassFolders | None:
 
 
 def _inside(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((one for one in entries if one.name[0] != "."), key=lambda one: one.name)
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}, expected to read it") from None
+    with refusing(str(folder), "expected to read it"), os.scandir(folder) as entries:
+        return sorted((one for one in entries if one.name[0] != "."), key=lambda one: one.name)
 
 
 def _folders(folder: Path) -> list[Path]:

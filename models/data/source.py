@@ -24,6 +24,7 @@ from lstm_sweep.models.errors import (
     cut,
     nearest,
     one_of,
+    refusing,
     resolved,
     shown,
     why_not,
@@ -85,11 +86,8 @@ def open_data(path: Path) -> BinaryIO:
 
 def read_small(path: Path, most: int) -> str:
     """The text of a file that is said beside the data, of so many bytes at most."""
-    try:
-        with open_data(path) as file:
-            content = file.read(most + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}, expected a file to read") from None
+    with refusing(str(path), "expected a file to read"), open_data(path) as file:
+        content = file.read(most + 1)
     if len(content) > most:
         raise InputError(f"{path}: is over {most:,} bytes, expected fewer")
     try:

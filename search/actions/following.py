@@ -24,7 +24,15 @@ from lstm_sweep.models.data.log_lines import Counts
 from lstm_sweep.models.data.reader import ID_DIGITS
 from lstm_sweep.models.data.sessions import NUMBERED
 from lstm_sweep.models.data.source import timer
-from lstm_sweep.models.errors import InputError, check_range, check_switch, cut, shown, why_not
+from lstm_sweep.models.errors import (
+    InputError,
+    check_range,
+    check_switch,
+    cut,
+    refusing,
+    shown,
+    why_not,
+)
 from lstm_sweep.models.network.streaming import (
     Event,
     Judgement,
@@ -421,10 +429,8 @@ class Follower:
         address, _, port = where.rpartition(":")
         registry = CollectorRegistry()
         registry.register(self)
-        try:
+        with refusing(f"--metrics {where}", "expected a free port"):
             start_http_server(int(port), addr=address or "127.0.0.1", registry=registry)
-        except OSError as error:
-            raise InputError(f"--metrics {where}: {error.strerror}, expected a free port") from None
 
     def _summary(self) -> str:
         lines, abnormal = self._lines, self.verdicts["abnormal"]

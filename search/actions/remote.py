@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from lstm_sweep.models.bundle.bundle import CLASSES, CONFIG
 from lstm_sweep.models.data.source import SAMPLES
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError, refusing, shown
 from lstm_sweep.search.actions.classification import Classification, Given, Wish
 from lstm_sweep.search.actions.connection import Connection, events
 from lstm_sweep.search.actions.detection import Alarms, Detection, Rule
@@ -306,14 +306,10 @@ class Remote:
                 tries=MAKING_TRIES,
                 busy=429,
             )
-        try:
-            with scratch_beside(folder) as scratch:
-                headers = download(service, scratch / "bundle.zip", *path, "export", **asked)
-                become(unpack(scratch / "bundle.zip", scratch / "unpacked"), folder)
-        except OSError as error:
-            raise InputError(
-                f"--to {shown(str(folder))}: {error.strerror}, expected a folder to write to"
-            ) from None
+        expected = refusing(f"--to {shown(str(folder))}", "expected a folder to write to")
+        with expected, scratch_beside(folder) as scratch:
+            headers = download(service, scratch / "bundle.zip", *path, "export", **asked)
+            become(unpack(scratch / "bundle.zip", scratch / "unpacked"), folder)
         return self._value(Exported, {**json.loads(headers[EXPORT]), **made, "bundle": str(folder)})
 
     def classify(

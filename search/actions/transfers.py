@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstm_sweep.models.data.source import all_files, existing
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError, refusing, shown
 from lstm_sweep.search.actions.connection import BROKEN, Connection, RefusedError, headers_of
 
 #: bytes that are read at once
@@ -60,12 +60,9 @@ class _File:
     @classmethod
     def of(cls, path: Path, name: str) -> _File:
         name.encode()
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                return cls(path, name, file.tell(), digest)
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}, expected a readable file") from None
+        with refusing(str(path), "expected a readable file"), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return cls(path, name, file.tell(), digest)
 
     def content(self) -> Iterator[bytes]:
         """As many bytes as it had."""

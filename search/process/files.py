@@ -22,7 +22,7 @@ from typing import BinaryIO
 import platformdirs
 
 from lstm_sweep.models.data.source import own_folder
-from lstm_sweep.models.errors import InputError, resolved, shown, why_not
+from lstm_sweep.models.errors import InputError, refusing, resolved, shown, why_not
 
 
 def replace_text(file: Path, text: str, *, lasting: bool = False) -> None:
@@ -128,13 +128,9 @@ def new_folder(given: str) -> Path:
 @contextlib.contextmanager
 def scratch_beside(to: Path) -> Iterator[Path]:
     """A folder beside folder `to` for a moment; the folders above are made."""
-    try:
+    with refusing(f"--to {shown(str(to))}", "expected a folder to write to"):
         to.parent.mkdir(parents=True, exist_ok=True)
         made = tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent)
-    except OSError as error:
-        raise InputError(
-            f"--to {shown(str(to))}: {error.strerror}, expected a folder to write to"
-        ) from None
     with made as folder:
         yield Path(folder)
 
@@ -146,7 +142,7 @@ def become(made: Path, to: Path) -> None:
     where a shell is.
     """
     where = f"--to {shown(str(to))}"
-    try:
+    with refusing(where, "expected a folder to write to"):
         if not to.exists():
             made.rename(to)
             return
@@ -163,8 +159,6 @@ def become(made: Path, to: Path) -> None:
             for one in moved:
                 _delete(one)
             raise
-    except OSError as error:
-        raise InputError(f"{where}: {why_not(error)}, expected a folder to write to") from None
 
 
 def new_report(given: str) -> Path:
@@ -191,15 +185,11 @@ def new_report(given: str) -> Path:
 
 def write_report(file: Path, html: str) -> None:
     """Write a report that is whole or not there at all."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".report-", dir=file.parent) as folder:
-            partial = Path(folder) / "report.html"
-            partial.write_text(html, encoding="utf-8")
-            partial.replace(file)
-    except OSError as error:
-        raise InputError(
-            f"--to {shown(str(file))}: {error.strerror}, expected a file to write"
-        ) from None
+    place = refusing(f"--to {shown(str(file))}", "expected a file to write")
+    with place, tempfile.TemporaryDirectory(prefix=".report-", dir=file.parent) as folder:
+        partial = Path(folder) / "report.html"
+        partial.write_text(html, encoding="utf-8")
+        partial.replace(file)
 
 
 #: name of the program's folders among those of the user
@@ -240,12 +230,10 @@ def kept_folder(folder: Path | None = None) -> Iterator[tuple[Path, Path]]:
     """
     folder = folder or own_folder()
     kept = folder or platformdirs.user_data_path(PROGRAM, appauthor=False) / "data"
-    try:
+    with refusing(str(kept), "expected to keep the input there"):
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept) as scratch:
             yield kept, Path(scratch)
-    except OSError as error:
-        raise InputError(f"{kept}: {error.strerror}, expected to keep the input there") from None
 
 
 def keep(made: Path, kept: Path, name: str) -> Path:

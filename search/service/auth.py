@@ -26,7 +26,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from lstm_sweep.models.documents import json_text
-from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.errors import InputError, one_of, refusing, shown
 from lstm_sweep.search.process.files import locked, replace_text
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.logs import Seldom
@@ -166,10 +166,8 @@ class TokenFile:
 
     def _write(self, rows: tuple[TokenRow, ...]) -> None:
         written = [row.to_dict() | {"sha256": row.digest} for row in rows]
-        try:
+        with refusing(str(self.file), "expected to write it"):
             replace_text(self.file, json_text({"tokens": written}, indent=1), lasting=True)
-        except OSError as error:
-            raise InputError(f"{self.file}: {error.strerror}, expected to write it") from None
 
 
 class Login:

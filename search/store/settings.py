@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 import platformdirs
 
 from lstm_sweep.models.documents import read_yaml
-from lstm_sweep.models.errors import InputError, one_of, shown
+from lstm_sweep.models.errors import InputError, one_of, refusing, shown
 from lstm_sweep.search.process import secrets
 from lstm_sweep.search.process.files import PROGRAM
 
@@ -138,14 +138,12 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ, *, given: st
 
 def _read(file: Path, *, is_named: bool) -> dict[str, Any]:
     expected = "expected a YAML file, or nothing of this name"
-    try:
+    with refusing(str(file), expected):
         if not stat.S_ISREG(file.stat().st_mode):
             raise InputError(f"{file}: it is no file, {expected}")
         if not is_named:
             _check_owner(file)
         values = read_yaml(file)
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}, {expected}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
