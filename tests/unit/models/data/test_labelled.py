@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -75,32 +76,34 @@ TABLES: list[tuple[str, dict[str, Any], str]] = [
     ("a.csv", {"label": "0", "text": "1"}, delimited(";", "class;review")),
     ("a.csv", {"label": "class"}, delimited(",", "class,review").replace("\n", "\r\n")),
     ("a.jsonl", {"label": "label", "text": "text"}, json_lines()),
-    (
-        "a.json",
-        {"label": "label"},
-        json.dumps([{"label": one, "text": text} for one, text in ROWS]),
-    ),
+    ("a.json", {"label": "label"}, f"[{','.join(json_lines().splitlines())}]"),
+    # drawn splits do not depend on the order of rows
+    ("a.tsv", {"label": "0"}, delimited("\t", rows=ROWS[::-1])),
 ]
+
+
+def source_of(files: Mapping[str, str], options: dict[str, Any], folder: Path) -> Source:
+    """The first of these files, or its folder, with options of which labels are a file, too."""
+    labels = {"labels": str(folder / options["labels"])} if "labels" in options else {}
+    data = write(folder, {**files}) / next(iter(files)).partition("/")[0]
+    return Source(data=str(data), **(options | labels))
+
+
+def corpus_of(files: Mapping[str, str], folder: Path, **options: Any) -> LabelledCorpus:
+    return load_labelled(source_of(files, {"symbols": "chars"} | options, folder))
 
 
 @pytest.mark.parametrize(("name", "options", "content"), TABLES)
 def test_a_table_has_the_same_rows_however_it_is_written(
-    name: str, options: Mapping[str, Any], content: str, tmp_path: Path
+    name: str, options: dict[str, Any], content: str, tmp_path: Path
 ) -> None:
-    source = Source(data=str(write(tmp_path, {name: content}) / name), symbols="chars", **options)
+    source = source_of({name: content}, {"symbols": "chars"} | options, tmp_path)
     assert looks_labelled(source)
-    corpus = load_labelled(source)
+    corpus, plain = load_labelled(source), corpus_of({"plain.tsv": TSV}, tmp_path, label="0")
     assert corpus.classes == ("neg", "pos") and sizes(corpus) == [48, 6, 6]
     assert {*ROWS} == {row for split in corpus.splits().values() for row in texts_of(corpus, split)}
-    has_header = content.startswith(("class", "text"))
-    assert ("is its header" in corpus.decided) == has_header
-    shuffled = content.splitlines()[int(has_header) :][::-1]
-    if (
-        name == "a.tsv" and options["label"] == "0"
-    ):  # drawn splits do not depend on the order of rows
-        write(tmp_path, {"b.tsv": "\n".join(shuffled)})
-        again = load_labelled(Source(data=str(tmp_path / "b.tsv"), symbols="chars", **options))
-        assert {*texts_of(again, again.test)} == {*texts_of(corpus, corpus.test)}
+    assert {*texts_of(corpus, corpus.test)} == {*texts_of(plain, plain.test)}
+    assert ("is its header" in corpus.decided) == content.startswith(("class", "text"))
 
 
 def test_folders_and_data_sets_of_hugging_face_are_found_without_options(tmp_path: Path) -> None:
@@ -137,26 +140,21 @@ def test_rows_of_a_group_stay_in_one_split_and_equal_texts_do_if_they_are_the_gr
 ) -> None:
     rows = [(label, f"{text}{n % 15}") for n, (label, text) in enumerate([*ROWS, *ROWS])]
     lines = "".join(f"{label}\t{text}\t{n % 12}\n" for n, (label, text) in enumerate(rows))
-    data = str(write(tmp_path, {"a.tsv": lines}) / "a.tsv")
-    for group in ("1", "2"):
-        corpus = load_labelled(Source(data=data, label="0", text="1", group=group, symbols="chars"))
-        where: dict[str, set[int]] = {}
-        for number, split in enumerate(corpus.splits().values()):
-            for _, text in texts_of(corpus, split):
-                row = next(n for n, one in enumerate(rows) if one[1] == text)
-                where.setdefault(str(row % 12) if group == "2" else text, set()).add(number)
-        assert {len(splits) for splits in where.values()} == {1}
-    alone = load_labelled(Source(data=data, label="0", text="1", symbols="chars"))
+    groups = {text: f"{n % 12}" for n, (_, text) in enumerate(rows)}
+    for group, group_of in (("1", str), ("2", groups.__getitem__)):
+        corpus = corpus_of({"a.tsv": lines}, tmp_path, label="0", text="1", group=group)
+        splits = corpus.splits().values()
+        found = [{group_of(text) for _, text in texts_of(corpus, split)} for split in splits]
+        assert sum(map(len, found)) == len({*itertools.chain(*found)})
+    alone = corpus_of({"a.tsv": lines}, tmp_path, label="0", text="1")
     assert sizes(alone) == [96, 12, 12] and "test sequences are in train, too" in alone.decided
     # each group has both classes, so the more frequent one has none of its own
     mixed = "".join(f"{'a' if n % 3 else 'b'}\tsome text {n}\t{n // 6}\n" for n in range(240))
-    source = Source(data=str(write(tmp_path, {"m.tsv": mixed}) / "m.tsv"), label="0", text="1",
-                    group="2")  # fmt: skip
-    corpus = load_labelled(source)
+    corpus = corpus_of({"m.tsv": mixed}, tmp_path, label="0", text="1", group="2")
     assert sizes(corpus) == [192, 24, 24]
     assert all({*split.labels.tolist()} == {0, 1} for split in corpus.splits().values())
     conflict = {"c.tsv": delimited("\t", rows=[*ROWS, ("neg", ROWS[0][1])])}
-    said = load_labelled(Source(data=str(write(tmp_path, conflict) / "c.tsv"), label="0")).decided
+    said = corpus_of(conflict, tmp_path, label="0").decided
     assert "1 equal ones occur with several classes" in said
 
 
@@ -169,29 +167,20 @@ def test_rows_without_a_group_stay_with_equal_texts(name: str, tmp_path: Path) -
     lines = [json.dumps(one) for one in rows]
     if name == "a.tsv":
         lines = ["label\ttext\tby", *("\t".join([*one.values(), ""][:3]) for one in rows)]
-    data = str(write(tmp_path, {name: "\n".join(lines)}) / name)
-    corpus = load_labelled(
-        Source(data=data, label="label", text="text", group="by", symbols="chars")
-    )
+    corpus = corpus_of({name: "\n".join(lines)}, tmp_path, label="label", text="text", group="by")
     assert "; rows without a group: 41, equal ones of which stay together" in corpus.decided
     found = [{*texts_of(corpus, split)} for split in corpus.splits().values()]
     assert {sum(row in split for split in found) for row in ROWS[::3]} == {1}
 
 
 def test_only_groups_are_said_to_be_in_several_splits(tmp_path: Path) -> None:
-    rows = {
-        "train": [*ROWS, ("pos", "of none"), *ROWS[:3]],
-        "test": [("pos", "of none"), *ROWS[3:6]],
-    }
     source = Source(data=str(tmp_path), label="label", text="text", group="by", symbols="chars")
     for overlap in (False, True):
-        for split, its in rows.items():
+        for split, rows in (("train", [*ROWS, *ROWS[:3]]), ("test", ROWS[3:6])):
             own = "" if overlap else split
-            by = [f"{own}{n % 7}" if text != "of none" else "" for n, (_, text) in enumerate(its)]
-            lines = [
-                f"{label}\t{text}\t{one}\n" for (label, text), one in zip(its, by, strict=True)
-            ]
-            write(tmp_path, {f"{split}.tsv": "".join(["label\ttext\tby\n", *lines])})
+            lines = [f"{label}\t{text}\t{own}{n % 7}\n" for n, (label, text) in enumerate(rows)]
+            table = "".join(["label\ttext\tby\n", *lines, "pos\tof none\t\n"])
+            write(tmp_path, {f"{split}.tsv": table})
         assert ("groups in several splits: 3" in load_labelled(source).decided) == overlap
 
 
@@ -236,13 +225,6 @@ def test_new_texts_are_read_by_the_alphabet_of_a_model(tmp_path: Path) -> None:
         assert sizes(load_labelled(source)) == [48, 6, 6]
 
 
-def source_of(files: dict[str, str], options: dict[str, Any], folder: Path) -> Source:
-    """The first of these files, or its folder, with options of which labels are a file, too."""
-    labels = {"labels": str(folder / options["labels"])} if "labels" in options else {}
-    data = write(folder, files) / next(iter(files)).partition("/")[0]
-    return Source(data=str(data), **(options | labels))
-
-
 def refusal(read: Callable[[], object], folder: Path) -> str:
     """What is said of data in that folder that are refused."""
     with pytest.raises(InputError) as refused:
@@ -275,15 +257,14 @@ def test_new_data_that_cannot_be_classified_are_refused_in_one_line(
     kind: str, files: dict[str, str], options: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     ids = "".join(f"{n % 2 + 5} 7\n" for n in range(40))
-    write(tmp_path / "known", {"texts": TSV, "ids": ids, "lines": LOG})
     by = "".join(f"{n + 1} {'odd' if n % 2 else 'even'}\n" for n in range(40))
-    write(
-        tmp_path / "known", {"of ids": by, "of lines": "".join(f"{n} {n % 2}\n" for n in range(40))}
-    )
-    labels = {"labels": str(tmp_path / "known" / f"of {kind}")}
-    more: dict[str, Any] = {"label": "0"} if kind == "texts" else labels
-    more |= JOBS if kind == "lines" else {}
-    corpus = load_labelled(Source(data=str(tmp_path / "known" / kind), **more))
+    jobs = "".join(f"{n} {n % 2}\n" for n in range(40))
+    known: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+        "texts": ({"data": TSV}, {"label": "0"}),
+        "ids": ({"data": ids, "by": by}, {"labels": "by"}),
+        "lines": ({"data": LOG, "by": jobs}, {"labels": "by"} | JOBS),
+    }
+    corpus = load_labelled(source_of(*known[kind], tmp_path / "known"))
     source = source_of(files, options, tmp_path)
     assert refusal(lambda: read_new(source, corpus.alphabet, corpus.classes), tmp_path).startswith(
         sentence

@@ -48,23 +48,17 @@ from tests.unit.models.data.corpus_files import (
 
 
 @given(sessions, configs("uni", st.integers(0, 60)), seeds, epochs)
-def test_a_stride_up_to_the_length_misses_no_symbol_and_one_from_it_on_repeats_none(
+def test_targets_of_uni_follow_their_windows_all_with_a_short_stride_none_twice_with_a_long_one(
     sizes: list[int], config: TrialConfig, seed: int, epoch: int
 ) -> None:
-    counts = targets_that_count(batches_of(sizes, config, seed, epoch))
-    if config.window_stride <= config.sequence_length:  # also by default, without one
+    length, batches = config.sequence_length, batches_of(sizes, config, seed, epoch)
+    counts = targets_that_count(batches)
+    if config.window_stride <= length:  # also by default, without one
         assert set(counts) == set(range(FIRST, FIRST + sum(sizes)))
-    if config.window_stride >= config.sequence_length:
+    if config.window_stride >= length:
         assert set(counts.values()) == {1}
-
-
-@given(sessions, configs("uni", st.integers(0, 60)), seeds)
-def test_a_target_of_uni_follows_the_symbols_of_its_window(
-    sizes: list[int], config: TrialConfig, seed: int
-) -> None:
-    length = config.sequence_length
     past = past_of(sizes, length)
-    for batch in batches_of(sizes, config, seed, 1):
+    for batch in batches:
         np.testing.assert_array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
         for row, step in zip(*np.nonzero(batch.weights), strict=True):
             seen = batch.inputs[row, : step + 1].tolist()
@@ -72,28 +66,22 @@ def test_a_target_of_uni_follows_the_symbols_of_its_window(
 
 
 @given(sessions, configs("bi", st.integers(0, 60)), seeds)
-def test_a_window_of_bi_is_the_past_of_its_target(
+def test_windows_of_bi_are_the_pasts_of_targets_that_lie_a_stride_apart(
     sizes: list[int], config: TrialConfig, seed: int
 ) -> None:
-    past = past_of(sizes, config.sequence_length)
-    for batch in batches_of(sizes, config, seed, 1):
-        for window, target in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
-            assert window == past[target]
-            assert target not in window
-
-
-@given(sessions, configs("bi", st.integers(0, 60)), seeds)
-def test_the_targets_of_bi_lie_a_stride_apart(
-    sizes: list[int], config: TrialConfig, seed: int
-) -> None:
-    counts = targets_that_count(batches_of(sizes, config, seed, 1))
+    past, batches = past_of(sizes, config.sequence_length), batches_of(sizes, config, seed, 1)
+    for batch in batches:
+        assert batch.inputs.tolist() == [past[target] for target in batch.targets.tolist()]
+    counts = targets_that_count(batches)
     end, stride = FIRST + sum(sizes), config.window_stride
     assert min(counts) - FIRST < stride
     assert counts == Counter(range(min(counts), end, stride))
 
 
-@given(sessions, any_config, seeds)
-def test_all_batches_have_one_shape(sizes: list[int], config: TrialConfig, seed: int) -> None:
+@given(sessions, any_config, seeds, st.data())
+def test_all_batches_have_one_shape_and_are_the_same_cut_together(
+    sizes: list[int], config: TrialConfig, seed: int, data: st.DataObject
+) -> None:
     drawn = training_epoch(split_of(sizes), config, seed, 1)
     seen = list(drawn.batches())
     window = (config.batch_size, config.sequence_length)
@@ -102,6 +90,10 @@ def test_all_batches_have_one_shape(sizes: list[int], config: TrialConfig, seed:
     assert {batch.inputs.shape for batch in seen} == {window}
     assert {batch.targets.shape for batch in seen} == {target}
     assert {batch.weights.shape for batch in seen} == {target}
+    begin = data.draw(st.integers(0, drawn.steps - 1))
+    end = data.draw(st.integers(begin + 1, drawn.steps))
+    together = drawn.select(begin, end).batches(every_step=drawn.every_step)
+    assert arrays(list(together)) == arrays(seen[begin:end])
 
 
 def arrays(batches: list[Batch]) -> list[Any]:
@@ -148,17 +140,6 @@ def test_each_session_has_an_offset_of_its_own() -> None:
         if weights.any() and (window == START).any()
     }
     assert len(ends) > 5
-
-
-@given(sessions, any_config, seeds, st.data())
-def test_steps_cut_together_are_those_cut_one_by_one(
-    sizes: list[int], config: TrialConfig, seed: int, data: st.DataObject
-) -> None:
-    drawn = training_epoch(split_of(sizes), config, seed, 1)
-    begin = data.draw(st.integers(0, drawn.steps - 1))
-    end = data.draw(st.integers(begin + 1, drawn.steps))
-    together = drawn.select(begin, end).batches(every_step=drawn.every_step)
-    assert arrays(list(together)) == arrays(list(drawn.batches())[begin:end])
 
 
 @pytest.mark.parametrize("direction", ["uni", "bi"])
@@ -290,7 +271,7 @@ def read(found: Stages) -> list[list[int]]:
 @given(
     st.integers(1, 200), st.integers(1, 12), st.integers(1, 40), st.integers(1, 5), st.integers(0)
 )
-def test_stages_have_all_windows_in_their_order(
+def test_stages_have_all_windows_in_their_order_and_what_these_share_once(
     count: int, length: int, symbols: int, most: int, seed: int
 ) -> None:
     windows, last = drawn(count, length, symbols, seed), 1 + seed % length
@@ -298,13 +279,8 @@ def test_stages_have_all_windows_in_their_order(
     assert read(found) == windows.tolist()
     assert 1 <= len(found.stages) <= most
     assert found.stages[-1].codes.shape[1] >= last
-
-
-@given(st.integers(1, 200), st.integers(1, 12), st.integers(1, 3), st.integers(0))
-def test_what_windows_share_is_read_once(count: int, length: int, symbols: int, seed: int) -> None:
-    windows = drawn(count, length, symbols, seed)
     end = 0
-    for stage in stages_of(windows, most=4).stages:
+    for stage in found.stages:
         end += stage.codes.shape[1]
         assert len(stage.codes) == len(np.unique(windows[:, :end], axis=0))
 
