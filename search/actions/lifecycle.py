@@ -205,9 +205,7 @@ def go_on(
     tags = Tags(run)
     reader.state_of(tags)
     name, kind = reader.name_of(tags), task_kind_of_run(tags)
-    check_not_deleted(name, tags)
-    was = kind.read_spec(run, tags, template)
-    now = resumed_spec(was, name, changes, spec)
+    was, now = specs_of(run, changes, spec, template)
     if all_spent := spent(tags, was, now):
         if run.info.status == "RUNNING":  # the store failed once this state was written
             store.finish(run.info.run_id, "FINISHED")
@@ -292,6 +290,20 @@ def _end(here: Here, name: str, how: str) -> StoppedSweep:
 LEFT_OPEN = ("ends", "targets", "targets_seed", "adjacent_targets", "rounds_per_epoch")
 
 
+def specs_of(
+    run: Any,
+    changes: Mapping[str, Any],
+    given: SweepSpec | None = None,
+    template: str | None = None,
+) -> tuple[SweepSpec, SweepSpec]:
+    """The spec with which a sweep was driven last, and the one that it is to go on with."""
+    tags = Tags(run)
+    name = reader.name_of(tags)
+    check_not_deleted(name, tags)
+    was = task_kind_of_run(tags).read_spec(run, tags, template)
+    return was, resumed_spec(was, name, changes, given)
+
+
 def resumed_spec(
     was: SweepSpec, name: str, changes: Mapping[str, Any], given: SweepSpec | None
 ) -> SweepSpec:
@@ -351,25 +363,6 @@ def _same_files(one: str, other: str) -> bool:
         return mine.keys() == its.keys() and all(filecmp.cmp(*pair, False) for pair in pairs)
     except (InputError, OSError):  # they are not there any more
         return False
-
-
-def changes_of(
-    here: Here,
-    name: str,
-    changes: Mapping[str, Any],
-    *,
-    spec: SweepSpec | None = None,
-    template: str | None = None,
-) -> dict[str, Any]:
-    """The changes of a sweep that is to be queued again, once they are checked.
-
-    A `spec` is compared with what the sweep began with, as by `resume`. The path of a `template` is
-    remembered.
-    """
-    _, run = here.sweep_run(name)
-    was = task_kind_of_run(Tags(run)).read_spec(run, Tags(run), template)
-    resumed_spec(was, name, changes, spec)
-    return dict(changes)
 
 
 def waiting_changes(tags: Tags) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from typing_extensions import override
 from lstm_sweep.models.data.source import SAMPLES, all_files, existing
 from lstm_sweep.models.errors import InputError, cut, escaped, shown
 from lstm_sweep.search.actions import references
-from lstm_sweep.search.actions.lifecycle import check_not_deleted, resumed_spec, waiting_changes
+from lstm_sweep.search.actions.lifecycle import specs_of, waiting_changes
 from lstm_sweep.search.actions.pretraining import second_of
 from lstm_sweep.search.actions.references import NothingToDoError, SweepExistsError
 from lstm_sweep.search.driver import lease
@@ -304,11 +304,9 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
     run = reader.existing_sweep(store, name)
     tags, is_ours = Tags(run), _is_signed(store, run)
     state = reader.state_of(tags)
-    check_not_deleted(name, tags)
-    was = task_kind_of_run(tags).read_spec(run, tags, None)
     waits = waiting_changes(tags) if state in WAITS and is_ours else {}
     changes = waits | dict(changes)
-    now = resumed_spec(was, name, changes, None)
+    was, now = specs_of(run, changes)
     if all_spent := spent(tags, was, now):
         raise NothingToDoError(
             f"sweep {name}: finished with {all_spent}; {how_to_go_on(name, tags)}"
@@ -327,12 +325,10 @@ def requeue(store: Store, name: str, changes: Mapping[str, Any], owner: str) -> 
         store.reopen(tags.run_id, "SCHEDULED")
 
 
-def is_changed(run: Any, name: str, changes: Mapping[str, Any]) -> bool:
+def is_changed(run: Any, changes: Mapping[str, Any]) -> bool:
     """Whether changes would change what a sweep is driven with, or is about to be."""
-    tags = Tags(run)
-    was = task_kind_of_run(tags).read_spec(run, tags, None)
-    driven = resumed_spec(was, name, waiting_changes(tags), None)
-    return resumed_spec(driven, name, changes, None) != driven
+    waits = waiting_changes(Tags(run))
+    return specs_of(run, waits)[1] != specs_of(run, waits | dict(changes))[1]
 
 
 def give_up(store: Store, run_id: str, why: str) -> None:

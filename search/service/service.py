@@ -165,7 +165,7 @@ class Service:
             now = lease.holder(run.data.tags)
             if now != lease.holder(before.data.tags):
                 driver = None if lease.is_left(run.data.tags) else now
-            if driver and queue.is_changed(run, name, changes):
+            if driver and queue.is_changed(run, changes):
                 refuse_driven(name, driver)
             if not driver:
                 self._supervisor.expect_end(run_id)

@@ -16,7 +16,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
-from lstm_sweep.search.actions.lifecycle import changes_of
+from lstm_sweep.search.actions.lifecycle import specs_of
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import (
     QueueFullError,
@@ -381,6 +381,7 @@ def test_what_a_sweep_waits_with_stays_if_it_is_paused_and_resumed(
         with_s.pause("s")
         with_s.resume("s", changes)
     assert waiting_changes(store) == {"trials": 60, "minutes": 5}
-    began_with = spec_of(data)
-    with_s.resume("s", changes_of(Local(store.settings), "s", {"keep": 2}, spec=began_with))
+    began_with, further = spec_of(data), {"keep": 2}
+    specs_of(reader.existing_sweep(store, "s"), further, began_with)
+    with_s.resume("s", further)
     assert waiting_changes(store) == {"trials": 60, "minutes": 5, "keep": 2}

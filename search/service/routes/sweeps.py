@@ -16,7 +16,7 @@ from typing_extensions import override
 from lstm_sweep.models.documents import plain
 from lstm_sweep.models.errors import InputError, shown
 from lstm_sweep.search.actions.dry_run import DryRun
-from lstm_sweep.search.actions.lifecycle import changes_of, named_changes
+from lstm_sweep.search.actions.lifecycle import named_changes, specs_of
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import store_of_sweep
 from lstm_sweep.search.actions.sweeps import SweepResult, page_of
@@ -173,13 +173,14 @@ async def resume(
         with site.uploads.naming:
             run = reader.existing_sweep(store_of_sweep(sweep, site.store), sweep)
             site.check_may_train(Tags(run))
-            site.service.resume(sweep, _changes(site, sweep, dict(given)), owner=user.name)
+            site.service.resume(sweep, _changes(site, run, dict(given)), owner=user.name)
         return status_of(site, sweep)
 
     return answers.document(await changed(site, user, sweep, call))
 
 
-def _changes(site: Site, sweep: str, changes: dict[str, Any]) -> Mapping[str, Any]:
+def _changes(site: Site, run: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes that a request gives, once the spec and the template that it gives are checked."""
     spec, template = None, None
     if (fields := changes.pop("spec", None)) is not None:
         if not isinstance(fields, dict):
@@ -189,7 +190,7 @@ def _changes(site: Site, sweep: str, changes: dict[str, Any]) -> Mapping[str, An
     if (named := changes.pop("template", None)) is not None:
         template = site.names.template(named)
     if spec or template:
-        return changes_of(Local(site.store), sweep, changes, spec=spec, template=template)
+        specs_of(run, changes, spec, template)
     return changes
 
 
