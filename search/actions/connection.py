@@ -151,10 +151,12 @@ class Connection:
         until, wait, is_told = self.clock() + self.patience_s, FIRST_WAIT_S, False
         while True:
             try:
-                return self._read(method, path, query, headers, body)
-            except NoAnswerError as error:
+                with self.open(method, *path, query=query, headers=headers, body=body) as response:
+                    return Answer(headers_of(response), response.read(), self.address)
+            except (NoAnswerError, *BROKEN) as broken:
+                error = self.no_answer(broken)
                 if once or self.clock() + wait > until:
-                    raise
+                    raise error from None
                 if not is_told:
                     lasting = math.isinf(self.patience_s)
                     long = "until it answers" if lasting else f"for {self.patience_s:g} s"
@@ -185,21 +187,6 @@ class Connection:
             self.sleep(AGAIN_S)
             self.get("health")  # whether it is there at all
         raise AssertionError
-
-    def _read(
-        self,
-        method: str,
-        path: tuple[str, ...],
-        query: Mapping[str, Any],
-        headers: Mapping[str, str],
-        body: bytes | None,
-    ) -> Answer:
-        with self.open(method, *path, query=query, headers=headers, body=body) as response:
-            try:
-                content = response.read()
-            except BROKEN as error:
-                raise self.no_answer(error) from None
-            return Answer(headers_of(response), content, self.address)
 
     def open(
         self,
@@ -236,6 +223,8 @@ class Connection:
 
     def no_answer(self, error: BaseException) -> NoAnswerError:
         """What is raised if a connection cannot be made, or breaks with this error."""
+        if isinstance(error, NoAnswerError):
+            return error
         reason = getattr(error, "reason", None) or error
         text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         return NoAnswerError(f"no answer from {self.address}: {without_secrets(cut(str(text)))}")
