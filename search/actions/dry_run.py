@@ -27,10 +27,7 @@ from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.problem import Costs, EarlierBest, SearchProblem, described
 from lstm_sweep.search.store.tracking import MlflowStore
 from lstm_sweep.search.values.documents import SAID, Document, about, budget_text, duration, rounded
-from lstm_sweep.search.values.spec import FILES, SweepSpec
-
-#: fields of a spec that name files
-PLACES = ("data", "template", *FILES)
+from lstm_sweep.search.values.spec import PLACES, SweepSpec
 
 
 @dataclass(frozen=True)

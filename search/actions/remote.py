@@ -40,7 +40,7 @@ from lstm_sweep.search.actions.sweeps import (
     TrialDetails,
     check_rows,
 )
-from lstm_sweep.search.actions.transfers import download, send_data, unpack
+from lstm_sweep.search.actions.transfers import CORPUS, SERVER, download, send_data, unpack
 from lstm_sweep.search.actions.watched import Watched, read_value
 from lstm_sweep.search.driver.state import SILENT, Observer
 from lstm_sweep.search.process.files import (
@@ -53,15 +53,20 @@ from lstm_sweep.search.process.files import (
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.faults import BadRunError, NoSuchRunError, StoreError
 from lstm_sweep.search.store.reader import TrialRecord
-from lstm_sweep.search.values.options import REFERENCE
-from lstm_sweep.search.values.spec import FILES, MAY_CHANGE, OFF, OPTIONS, SweepSpec, check_name
+from lstm_sweep.search.values.spec import (
+    FILES,
+    MAY_CHANGE,
+    OPTIONS,
+    SweepSpec,
+    check_name,
+    names_file,
+)
 from lstm_sweep.spaces.template.template import Template
 
 Value = TypeVar("Value")
 #: rows of the longest answer
 LARGEST = 1_000
-#: what names data that a service has
-THERE = ("server:", "corpus:")
+THERE = (SERVER, CORPUS)
 #: headers with what is said of a bundle, and of a report
 EXPORT, REPORT = "lstm-sweep-export", "lstm-sweep-report"
 #: how often a bundle is asked for that is being made, which may take an hour, and seconds between
@@ -457,9 +462,7 @@ class _Sent:
             fields["data"] = self._send(data, data)
         for name in FILES:
             path = str(fields.get(name, ""))
-            is_off = name == "unlabelled" and path == OFF
-            is_name = name == "pretrained" and REFERENCE.fullmatch(path)
-            if path and not (path.startswith(THERE) or is_off or is_name):
+            if path and names_file(name, path) and not path.startswith(THERE):
                 fields[name] = self._send(path, path, name)
         return fields
 

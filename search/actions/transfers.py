@@ -20,6 +20,8 @@ from lstm_sweep.search.actions.connection import BROKEN, Connection, RefusedErro
 READ_BYTES = 1 << 20
 #: media types of a file and of a folder that is sent
 OCTETS, TAR = "application/octet-stream", "application/x-tar"
+#: what begins the name of data that a service was sent, and that it has itself
+CORPUS, SERVER = "corpus:", "server:"
 #: bytes of a block of a tar file, and of its end
 TAR_BLOCK, TAR_END = 512, 1024
 #: header with the digest of a whole file (RFC 9530)
@@ -126,7 +128,7 @@ def send_data(connection: Connection, data: str, field: str = "data") -> str:
             raise
 
     connection.again(send, f"sending {path.name} again")
-    return f"corpus:{corpus_id}"
+    return f"{CORPUS}{corpus_id}"
 
 
 def _tar(files: list[_File]) -> Iterator[bytes]:

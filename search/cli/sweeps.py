@@ -59,8 +59,8 @@ from lstm_sweep.search.values.documents import (
 )
 from lstm_sweep.search.values.spec import (
     CHANGEABLE,
-    FILES,
     OPTIONS,
+    PLACES,
     SERVER,
     check_name,
     ray_address,
@@ -134,9 +134,7 @@ def _wanted(
     """The spec of a file and options, or its fields if they name files that a service has."""
     if isinstance(actions, Remote):
         fields = ({} if file is None else read_fields(file)) | changes
-        if any(
-            str(fields.get(name, "")).startswith(THERE) for name in ("data", "template", *FILES)
-        ):
+        if any(str(fields.get(name, "")).startswith(THERE) for name in PLACES):
             if isinstance(fields.get("space"), str) and fields["space"] not in presets.SPACES:
                 fields["space"] = presets.named(fields["space"]).describe()
             return fields | ({"set": settings} if settings else {})

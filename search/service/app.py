@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.sweeps import row_of, unfinished
-from lstm_sweep.search.actions.transfers import OCTETS, TAR
+from lstm_sweep.search.actions.transfers import CORPUS, OCTETS, TAR
 from lstm_sweep.search.service import answers, pages, schemas
 from lstm_sweep.search.service.answers import MEDIA, ProblemError
 from lstm_sweep.search.service.auth import COOKIE, check_owner
@@ -33,7 +33,6 @@ from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import API, HttpSettings
 from lstm_sweep.search.service.site import TEXT, Endpoints, Site, TheSite, TheUser
 from lstm_sweep.search.service.uploads import (
-    CORPUS,
     CORPUS_ID,
     LONGEST_CORPUS,
     READ_BYTES,

@@ -34,7 +34,7 @@ from lstm_sweep.search.service.uploads import CORPUS_ID, LONGEST_CORPUS, Uploade
 from lstm_sweep.search.store.registry import LONGEST_NAME, Freed
 from lstm_sweep.search.values.documents import Document, fields_of
 from lstm_sweep.search.values.options import number
-from lstm_sweep.search.values.spec import CHANGEABLE, FILES, NAME, OFF, OPTIONS
+from lstm_sweep.search.values.spec import CHANGEABLE, NAME, OFF, OPTIONS, PLACES
 
 SWEEP_PATTERN = f"^{NAME.pattern}$"
 #: what a client may choose as its token of a request
@@ -73,7 +73,7 @@ def _without_default(described: Mapping[str, Any]) -> dict[str, Any]:
 def _sweep(names: Collection[str]) -> dict[str, Any]:
     """Options of a sweep as properties of a body; what it names by a path has other names here."""
     found: dict[str, Any] = {name: OPTIONS[name].schema() for name in names}
-    for name in {"data", "template", *FILES} & found.keys():
+    for name in found.keys() & PLACES:
         what = {"data": "a sample, ", "unlabelled": f"`{OFF}`, "}.get(name, "")
         found[name]["description"] = f"{what}`corpus:ID` of what was uploaded, or `server:PATH`"
     text = "dimensions in place of others: `layer_size=32,64`"

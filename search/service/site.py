@@ -16,6 +16,7 @@ from fastapi import Path as InPath
 from lstm_sweep.models.data.source import SAMPLES, all_files, existing
 from lstm_sweep.models.errors import InputError, cut, resolved, shown, why_not
 from lstm_sweep.search.actions.sweeps import SweepResult, SweepRow, SweepStatusReport
+from lstm_sweep.search.actions.transfers import CORPUS, SERVER
 from lstm_sweep.search.driver.tasks import task_kind_of_run
 from lstm_sweep.search.service.answers import Answers, ProblemError
 from lstm_sweep.search.service.auth import Login, User, check_owner
@@ -27,30 +28,20 @@ from lstm_sweep.search.service.queue import QueuedSweep
 from lstm_sweep.search.service.schemas import SWEEP_PATTERN, checked_settings
 from lstm_sweep.search.service.service import Service
 from lstm_sweep.search.service.settings import API, BUNDLES, UPLOADS, HttpSettings
-from lstm_sweep.search.service.uploads import CORPUS, CORPUS_ID, Uploads
+from lstm_sweep.search.service.uploads import CORPUS_ID, Uploads
 from lstm_sweep.search.store.cache import Cache, SharedSettings
 from lstm_sweep.search.store.tags import Tags
-from lstm_sweep.search.values.options import REFERENCE
-from lstm_sweep.search.values.spec import FILES, OFF, SweepSpec
+from lstm_sweep.search.values.spec import FILES, SweepSpec, names_file
 from lstm_sweep.spaces.presets import SPACES
 from lstm_sweep.spaces.space import with_settings
 
 Told = TypeVar("Told", SweepStatusReport, SweepResult, SweepRow, QueuedSweep, Rerun)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-#: what begins the name of data of the service itself
-SERVER = "server:"
 #: what stands before a sentence about a field, as `SWEEP.yaml` does on the command line
 WHERE = "request"
 #: fields that name sequences: a sample, a file or a folder
 SEQUENCES = ("data", "calibrate")
-
-
-def _is_no_file(field: str, given: object) -> bool:
-    """Whether a sweep or a trial is named, and no folder of this process; or that there is none."""
-    if field == "pretrained" and isinstance(given, str):
-        return bool(REFERENCE.fullmatch(given)) and not Path(given).exists()
-    return field == "unlabelled" and given == OFF
 
 
 class DataNames:
@@ -77,7 +68,7 @@ class DataNames:
         elif "data" in given:
             given["data"] = self.data(given["data"])
         for field in FILES:
-            if (path := given.get(field)) is not None and not _is_no_file(field, path):
+            if names_file(field, path := given.get(field)):
                 given[field] = self.data(path, field)
         spec = SweepSpec.from_mapping(given, WHERE)
         if settings and spec.space.stands_in:

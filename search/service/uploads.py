@@ -37,7 +37,7 @@ from werkzeug.http import parse_options_header
 
 from lstm_sweep.models.documents import json_text
 from lstm_sweep.models.errors import InputError, shown
-from lstm_sweep.search.actions.transfers import corpus_id_of
+from lstm_sweep.search.actions.transfers import CORPUS, SERVER, corpus_id_of
 from lstm_sweep.search.process.files import replace_text
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import API, Limits
@@ -56,8 +56,8 @@ LONGEST_HEADERS = 64 << 10
 READ_AFTER_REFUSAL, READ_AFTER_REFUSAL_S = 64 << 20, 30.0
 #: what names a corpus, and characters of the name that its client gives it
 CORPUS_ID, LONGEST_CORPUS = "[0-9a-f]{32}", 200
-#: what begins the name of a corpus in a request, and the file that says what it is
-CORPUS, ABOUT = "corpus:", "about.json"
+#: the file that says what a corpus is
+ABOUT = "about.json"
 
 log = logging.getLogger("lstm_sweep.service")
 
@@ -388,9 +388,9 @@ def receive_form(
             raise ProblemError(507, f"the file cannot be written: {error.strerror}") from None
         fields |= found.to_dict()
         if sent := [one for one in files.items(multi=True) if one[1].filename]:
-            fields["data"] = f"corpus:{_corpus_of(sent, receiver).id}"
+            fields["data"] = f"{CORPUS}{_corpus_of(sent, receiver).id}"
         elif place := fields.get("place", "").strip():
-            fields["data"] = f"server:{place}"
+            fields["data"] = f"{SERVER}{place}"
 
 
 class _Held(io.FileIO):

@@ -193,13 +193,17 @@ def path(expected: str, metavar: str, word: str | None = None) -> Kind:
     return Kind(metavar, named.schema, take, named.read)
 
 
+def is_reference(value: object) -> bool:
+    """Whether a value means a sweep or a trial, not a folder."""
+    return isinstance(value, str) and bool(REFERENCE.fullmatch(value)) and not Path(value).is_dir()
+
+
 def network() -> Kind:
     """A sweep, a trial of one, or the folder of a bundle, which is absolute from then on."""
     folder = path("a sweep, SWEEP/NUMBER, or a folder written by `export`", "NAME_OR_BUNDLE")
 
     def take(place: str, value: Any) -> Any:
-        named = isinstance(value, str) and REFERENCE.fullmatch(value) and not Path(value).is_dir()
-        return value if named else folder.take(place, value)
+        return value if is_reference(value) else folder.take(place, value)
 
     return Kind(folder.metavar, folder.schema, take, folder.read)
 

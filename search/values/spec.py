@@ -103,8 +103,9 @@ UNLIMITED = 10_000
 OFF = "off"
 #: share of the minutes in which unlabelled sequences are learnt
 UNLABELLED_SHARE = 0.3
-#: fields that name files beside the data
+#: fields that name files beside the data, and all that name some
 FILES = (*FILES_BESIDE, "unlabelled")
+PLACES = ("data", "template", *FILES)
 #: parts of the help that options stand in
 DATA, NETWORKS, BUDGET, SEARCH = "data", "networks", "budget", "search"
 
@@ -511,6 +512,12 @@ def _check_for(kind: str, given: Mapping[str, Any], places: Mapping[str, str]) -
         elif tasks == (TEMPLATE,):
             why = ", expected a template with it"
         raise InputError(f"{place} is given{why}")
+
+
+def names_file(field: str, value: object) -> bool:
+    """Whether one of `FILES` has a path: no sweep or trial, and not that there is none."""
+    is_none = value is None or (field, value) == ("unlabelled", OFF)
+    return not is_none and not (field == "pretrained" and kinds.is_reference(value))
 
 
 def check_name(place: str, name: object) -> None:
