@@ -536,13 +536,12 @@ def _delete(
     """Delete the runs of a sweep, its own at the very end: one at least, also if time is over."""
     name, freed = run.data.tags[Tag.NAME], Freed()
     children = store.runs({Tag.PARENT: run.info.run_id})
-    runs = _runs_beside_best(store, run) if keep_best else [*children, run]
-    for number, one in enumerate(runs):
-        if number and is_over() and not dry_run:
-            left = len(runs) - number
-            return Deleted(**vars(freed), sweep=name, keeps_best=keep_best, left=left)
-        freed += registry.delete(store, one.info.run_id, dry_run=dry_run)
-    return Deleted(**vars(freed), sweep=name, keeps_best=keep_best)
+    left = _runs_beside_best(store, run) if keep_best else [*children, run]
+    while left:
+        freed += registry.delete(store, left.pop(0).info.run_id, dry_run=dry_run)
+        if left and not dry_run and is_over():
+            break
+    return Deleted(**vars(freed), sweep=name, keeps_best=keep_best, left=len(left))
 
 
 def _runs_beside_best(store: Store, run: Any) -> list[Any]:

@@ -142,14 +142,6 @@ class SweepResult(Document):
             left_open=isinstance(sweep, SweepState) and sweep.left_open,
         )
 
-    @override
-    def document(self) -> dict[str, Any]:
-        confirmed = [
-            one.to_dict() | {"first_loss": one.first_loss, "above": one.above}
-            for one in self.confirmed
-        ]
-        return super().document() | {"confirmed": confirmed}
-
 
 def result(here: Here, name: str) -> SweepResult:
     return stored_result(*here.sweep_run(name))

@@ -85,8 +85,6 @@ class Lines(Observer):
             self._spoke = state.now
         for number in state.paused.keys() - self._waiting:
             progress = state.paused[number]
-            if progress.ended:
-                continue
             if not self._waiting:
                 self.said(WAITING)
             self._waiting.add(number)

@@ -68,10 +68,10 @@ class Overrides:
                     vars(owner).update(own)
 
 
-def mute() -> None:
-    """Discard standard output and error of this process from now on."""
+def mute(descriptors: Iterable[int] = (1, 2)) -> None:
+    """Discard what this process writes from now on: to standard output and error, or elsewhere."""
     nothing = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
+    for descriptor in descriptors:
         os.dup2(nothing, descriptor)
     os.close(nothing)
 

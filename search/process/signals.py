@@ -19,6 +19,7 @@ from types import FrameType
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.search.process.scoped import mute
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: seconds from SIGTERM to SIGKILL, as containers get them; where there are more, this variable says
@@ -195,9 +196,7 @@ def _mute_closed_terminal() -> None:
             os.tcgetpgrp(descriptor)
         except OSError as error:
             if error.errno == errno.EIO:
-                nothing = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nothing, descriptor)
-                os.close(nothing)
+                mute([descriptor])
 
 
 @contextmanager

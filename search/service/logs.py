@@ -35,15 +35,14 @@ class Seldom:
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
 
-    def error(self, key: str, text: str) -> bool:
-        """Log an error unless it was logged just now; whether it was; keys are few."""
+    def error(self, key: str, text: str) -> None:
+        """Log an error unless it was logged just now; keys are few."""
         with self._lock:
             now = self._clock()
             if now - self._last.get(key, -SELDOM_S) < SELDOM_S:
-                return False
+                return
             self._last[key] = now
         log.error("%s", text)
-        return True
 
 
 def old_of(file: Path) -> Path:

@@ -155,7 +155,7 @@ class Version(Document):
         return f"version {self.version} of {self.name}, {role}: {self.why}"
 
 
-def check_name(name: object) -> str:
+def check_name(name: object) -> None:
     valid = (
         isinstance(name, str)
         and 0 < len(name) <= LONGEST_NAME
@@ -169,7 +169,6 @@ def check_name(name: object) -> str:
             f"--register is {shown(name)}: expected the name of a model, without / and :, of at "
             f"most {LONGEST_NAME} characters"
         )
-    return str(name)
 
 
 def logged_models(store: MlflowStore, run_id: str) -> list[Any]:

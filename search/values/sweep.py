@@ -158,6 +158,9 @@ class Confirmed:
             "p": self.p,
         }
 
+    def document(self) -> dict[str, Any]:
+        return self.to_dict() | {"first_loss": self.first_loss, "above": self.above}
+
 
 def _word(outcome: Outcome) -> str:
     return "without a loss" if outcome is Outcome.COMPLETE else str(outcome).replace("_", " ")
