@@ -25,10 +25,11 @@ from typing import Self
 from benchmarks import curves
 from benchmarks.alone import laid_out
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Trial
 from lstm_sweep.spaces.dimension import Listed
 from lstm_sweep.spaces.space import Space
 from tests.simulated import Said, Simulation

@@ -32,6 +32,7 @@ from typing_extensions import override
 from benchmarks.tiny import resident_mb, words
 from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.data import corpus as corpora
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.driver.sweep import Sweep
 from lstm_sweep.search.engines.base import Engine, Event
@@ -39,16 +40,7 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.process.signals import Interrupts
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import (
-    Device,
-    Ended,
-    Job,
-    Outcome,
-    Paused,
-    RoundDone,
-    Slot,
-    Trial,
-)
+from lstm_sweep.search.values.trial import Device, Ended, Job, Outcome, Paused, Slot, Trial
 from lstm_sweep.spaces.space import from_mapping
 
 NAME = "scale"

@@ -56,7 +56,7 @@ def epoch_text(number: int, rounds_per_epoch: int) -> str:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progressed:
     """Part of a round has been trained."""
 
     #: number of the round, from 1
@@ -68,20 +68,18 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Round:
+class RoundDone:
     """A round has been trained and scored; its weights are on disk if they are the best so far."""
 
     number: int
     metrics: dict[str, float]
     #: whether it was read from a checkpoint and is not the last one in it
     repeated: bool = False
+    #: whether none follows, as far as is known: it ends a call of `fit` in a template, or all steps
+    #: have been taken
+    last: bool = False
     #: whether a checkpoint was written after it, from which the training can go on
     saved: bool = False
-
-
-@dataclass(frozen=True)
-class LastRound(Round):
-    """The last round of a call of `fit` in a template, or of so many steps of a training."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,6 @@ class Result:
 
 
 #: of a network that this program builds
-TrainingEvent = Progress | Round | Diverged
+TrainingEvent = Progressed | RoundDone | Diverged
 #: of a template
 TemplateEvent = TrainingEvent | Result

@@ -10,20 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.driver.state import SweepState, with_attempts
 from lstm_sweep.search.engines.base import Engine, Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.worker import CorpusTraining
-from lstm_sweep.search.values.trial import (
-    Device,
-    Ended,
-    Job,
-    Message,
-    Outcome,
-    Paused,
-    RoundDone,
-    Slot,
-    Trial,
-)
+from lstm_sweep.search.values.trial import Device, Ended, Job, Message, Outcome, Paused, Slot, Trial
 
 
 class ScriptedEngine(Engine):

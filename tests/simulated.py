@@ -12,21 +12,13 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from lstm_sweep.models.config import Config, TrialConfig, as_lstm_config
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.policy.cost import DataSize, operations
 from lstm_sweep.search.policy.lstm_problem import lstm_problem
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.trial import (
-    RETURNED_LOSS,
-    Ended,
-    Outcome,
-    Paused,
-    Phase,
-    RoundDone,
-    Slot,
-    Trial,
-)
+from lstm_sweep.search.values.trial import RETURNED_LOSS, Ended, Outcome, Paused, Phase, Slot, Trial
 from lstm_sweep.spaces.space import Space
 from lstm_sweep.spaces.template.template import TemplateConfig
 

@@ -32,9 +32,8 @@ from lstm_sweep.models.network.evaluation import evaluate
 from lstm_sweep.models.network.program import program_of
 from lstm_sweep.models.rounds import (
     Diverged,
-    LastRound,
-    Progress,
-    Round,
+    Progressed,
+    RoundDone,
     RoundPart,
     TrainingEvent,
     epoch_of,
@@ -178,7 +177,7 @@ class TrainingLoop(ABC, Generic[OwnConfig, Data]):
         for number, metrics in enumerate(done, start=1):
             known = self.done(number, metrics, repeated=number < len(done))
             yield known
-            if isinstance(known, LastRound):
+            if known.last:
                 return
         rounds = self.config.epochs * self.rounds_per_epoch
         if self.most_rounds is not None:
@@ -186,7 +185,7 @@ class TrainingLoop(ABC, Generic[OwnConfig, Data]):
         for number in range(len(done) + 1, rounds + 1):
             for event in self.round(number):
                 yield event
-                if isinstance(event, Diverged | LastRound):
+                if isinstance(event, Diverged) or (isinstance(event, RoundDone) and event.last):
                     return
 
     def restore(self) -> list[dict[str, float]]:
@@ -213,7 +212,7 @@ class TrainingLoop(ABC, Generic[OwnConfig, Data]):
         return identity if self.steps is None else f"{identity} {self.steps} steps"
 
     def round(self, number: int) -> Iterator[TrainingEvent]:
-        """Train and score one round; the last event is `Round` or `Diverged`."""
+        """Train and score one round; the last event is `RoundDone` or `Diverged`."""
         began = self.clock()
         windows = self._windows_of(epoch_of(number, self.rounds_per_epoch))
         whole = part_of_epoch(number, self.rounds_per_epoch, windows.steps)
@@ -224,7 +223,7 @@ class TrainingLoop(ABC, Generic[OwnConfig, Data]):
             if meter.verdict:
                 yield Diverged(f"{where}: {meter.verdict}")
                 return
-            yield Progress(number, share, meter.mean)
+            yield Progressed(number, share, meter.mean)
         trained = self.clock()
         # a few steps may be high by chance; those of a whole epoch are not
         enough = meter.steps >= DIVERGED_STEPS or part == RoundPart(part.epoch, 0, windows.steps)
@@ -272,15 +271,14 @@ class TrainingLoop(ABC, Generic[OwnConfig, Data]):
         *,
         repeated: bool = False,
         saved: bool = False,
-    ) -> Round:
-        """The event that a round is done, `LastRound` if all steps have been taken by then."""
+    ) -> RoundDone:
+        """The event that a round is done, the last one if all steps have been taken by then."""
         if self.steps is None:
-            return Round(number, metrics, repeated, saved)
+            return RoundDone(number, metrics, repeated, saved=saved)
         windows = self._windows_of(epoch_of(number, self.rounds_per_epoch))
         part = part_of_epoch(number, self.rounds_per_epoch, windows.steps)
         last = self._before(part) + part.end >= self.steps
-        kind = LastRound if last else Round
-        return kind(number, metrics, repeated and not last, saved)
+        return RoundDone(number, metrics, repeated and not last, last, saved)
 
     def _step_symbols(self, steps: int) -> float:
         """Symbols of a step, on average, in an epoch of so many steps."""

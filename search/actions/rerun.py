@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from lstm_sweep.models.config import FIELDS
 from lstm_sweep.models.errors import InputError, cut, shown
 from lstm_sweep.models.network.checkpoint import keep_reported
-from lstm_sweep.models.rounds import epochs_after
+from lstm_sweep.models.rounds import Progressed, RoundDone, epochs_after
 from lstm_sweep.search.actions.references import Here, store_of_trial
 from lstm_sweep.search.actions.sweeps import details_of
 from lstm_sweep.search.driver.health import Watch
@@ -34,16 +34,7 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.documents import Document
-from lstm_sweep.search.values.trial import (
-    Ended,
-    Job,
-    Outcome,
-    Phase,
-    Progressed,
-    RoundDone,
-    Trial,
-    TrialFiles,
-)
+from lstm_sweep.search.values.trial import Ended, Job, Outcome, Phase, Trial, TrialFiles
 from lstm_sweep.spaces.dimension import ByCorpus, Listed
 from lstm_sweep.spaces.space import parse_dimension, space_of
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lstm_sweep.models.config import values_text
 from lstm_sweep.models.network.checkpoint import keep_reported
+from lstm_sweep.models.rounds import Progressed, RoundDone
 from lstm_sweep.search.driver import health, resume
 from lstm_sweep.search.driver.health import Watch
 from lstm_sweep.search.driver.resume import Resumed
@@ -49,8 +50,6 @@ from lstm_sweep.search.values.trial import (
     Message,
     Outcome,
     Paused,
-    Progressed,
-    RoundDone,
     Slot,
     Trial,
     TrialFiles,

@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
+from lstm_sweep.models.rounds import Progressed, RoundDone
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import (
     DONE,
@@ -25,15 +26,7 @@ from lstm_sweep.search.values.sweep import (
     SweepStatus,
     in_order_of_outcomes,
 )
-from lstm_sweep.search.values.trial import (
-    Ended,
-    Outcome,
-    Paused,
-    Progressed,
-    RoundDone,
-    Slot,
-    Trial,
-)
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Slot, Trial
 
 #: why a sweep ended that was interrupted, or that `stop` has ended
 INTERRUPTED = Stop(StopReason.INTERRUPTED, "interrupted")

@@ -20,6 +20,7 @@ from typing import Any
 from typing_extensions import override
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.rounds import Progressed, RoundDone
 from lstm_sweep.search.engines import ray_agent, ray_cluster
 from lstm_sweep.search.engines.base import Engine, Event, Quota, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray_agent import (
@@ -40,17 +41,7 @@ from lstm_sweep.search.engines.ray_cluster import (
     Wanted,
     why_ended,
 )
-from lstm_sweep.search.values.trial import (
-    Device,
-    Ended,
-    Job,
-    Outcome,
-    Paused,
-    Progressed,
-    RoundDone,
-    Slot,
-    TrialFiles,
-)
+from lstm_sweep.search.values.trial import Device, Ended, Job, Outcome, Paused, Slot, TrialFiles
 
 
 @dataclass(eq=False)

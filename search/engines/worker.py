@@ -26,17 +26,7 @@ from lstm_sweep.models.data.windows import Scoring
 from lstm_sweep.search.process.files import NO_SPACE, graphs, permanent_reason
 from lstm_sweep.search.process.secrets import hide_address, take_secrets, without_secrets
 from lstm_sweep.search.process.signals import SIGNALS
-from lstm_sweep.search.values.trial import (
-    Computing,
-    Ended,
-    Job,
-    Message,
-    Outcome,
-    Progressed,
-    RoundDone,
-    Slot,
-    Trial,
-)
+from lstm_sweep.search.values.trial import Computing, Ended, Job, Message, Outcome, Slot, Trial
 from lstm_sweep.search.values.trial import Training as JobTraining
 from lstm_sweep.spaces.template.template import Template
 
@@ -196,12 +186,11 @@ def _train(job: Job) -> Iterator[Message]:
         if isinstance(event, rounds.Diverged):
             yield Ended(Outcome.DIVERGED, event.reason)
             return
-        if isinstance(event, rounds.Round):
-            last = isinstance(event, rounds.LastRound)
-            yield RoundDone(event.number, event.metrics, event.repeated, last, event.saved)
+        if isinstance(event, rounds.RoundDone):
+            yield event
         elif time.monotonic() - reported >= REPORT_EVERY_S:
             reported = time.monotonic()
-            yield Progressed(event.number, event.share, event.loss)
+            yield event
     yield Ended(Outcome.COMPLETE, _own_end(job.trial))
 
 

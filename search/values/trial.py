@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from lstm_sweep.models.config import Config
-from lstm_sweep.models.rounds import epoch_text, epochs_after
+from lstm_sweep.models.rounds import Progressed, RoundDone, epoch_text, epochs_after
 from lstm_sweep.spaces.template.template import shown_label
 
 if TYPE_CHECKING:
@@ -173,29 +173,6 @@ NO_SLOT = Slot(0)
 @dataclass(frozen=True)
 class Computing:
     """A trial has nothing to report, but its worker computes: it imports, traces or scores."""
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """A trial is part way through a round."""
-
-    number: int
-    share: float
-    loss: float
-
-
-@dataclass(frozen=True)
-class RoundDone:
-    """A trial has finished a round; its best weights so far are on disk."""
-
-    number: int
-    metrics: dict[str, float]
-    #: whether it was trained by an earlier attempt, as were later ones
-    repeated: bool = False
-    #: whether no round follows though its trial has more, as far as is known
-    last: bool = False
-    #: whether a checkpoint was written after it, from which the trial can go on
-    saved: bool = False
 
 
 @dataclass(frozen=True)

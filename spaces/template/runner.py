@@ -31,10 +31,9 @@ import numpy as np
 
 from lstm_sweep.models.rounds import (
     Diverged,
-    LastRound,
-    Progress,
+    Progressed,
     Result,
-    Round,
+    RoundDone,
     TemplateEvent,
 )
 from lstm_sweep.spaces.dimension import Value
@@ -42,7 +41,7 @@ from lstm_sweep.spaces.template.template import Template
 
 #: name of the program's module in `sys.modules`
 MODULE = "lstm_sweep_template"
-#: smallest number of seconds between two `Progress` events
+#: smallest number of seconds between two `Progressed` events
 REPORT_EVERY_S = 0.5
 #: rows of training inputs that are kept, to check an export with
 ROWS = 32
@@ -246,7 +245,7 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         self._end_if_diverged(found)
         loss = next(iter(found.values()), math.nan)
         steps = self.params.get("steps") or 0
-        self._report(Progress(self._epoch, (batch + 1) / steps if steps else 0.0, loss))
+        self._report(Progressed(self._epoch, (batch + 1) / steps if steps else 0.0, loss))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         found = _numbers(logs)
@@ -254,8 +253,8 @@ class _Listener(keras.callbacks.Callback):  # type: ignore[misc]
         metrics = {n if n.startswith("val_") else f"train_{n}": value for n, value in found.items()}
         seconds = time.monotonic() - self._began
         last = epoch + 1 >= (self.params.get("epochs") or 0) or self.model.stop_training
-        done = LastRound if last else Round
-        self._report(done(self._epoch, metrics | {"round_seconds": seconds}))
+        metrics["round_seconds"] = seconds
+        self._report(RoundDone(self._epoch, metrics, last=bool(last)))
 
     def _end_if_diverged(self, found: Mapping[str, float]) -> None:
         loss = found.get("loss", 0.0)

@@ -16,12 +16,12 @@ from unittest import mock
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.driver.state import SweepState
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.settings import Settings, load
 from lstm_sweep.search.store.tracking import MlflowStore
-from lstm_sweep.search.values.trial import RoundDone
 from tests import postgres
 from tests.cases import Place, RunningCase, Swept, SweptCase, sweep_first
 from tests.conftest import TINY, run_here, write_text

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.driver.read_back import read_sweep
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.store import reader
@@ -31,7 +32,7 @@ from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
 from lstm_sweep.search.store.writer import Writer
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Job, RoundDone, ranked
+from lstm_sweep.search.values.trial import Job, ranked
 from tests.conftest import in_full
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, InlineWriter, LateWriter, store_in, sweep_of, tiny_spec

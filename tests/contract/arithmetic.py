@@ -137,9 +137,9 @@ def best_loss(config: TrialConfig, corpus: Corpus, weights: Path) -> float:
     """The lowest validation loss of a training, scored on all symbols."""
     from lstm_sweep.models import backend
     from lstm_sweep.models.network import training
-    from lstm_sweep.models.rounds import Round
+    from lstm_sweep.models.rounds import RoundDone
 
     backend.prepare(gpu=False, seed=1)
     targets = np.arange(len(corpus.validation))
     events = training.Training(config, corpus, targets, 1, weights).events()
-    return min(one.metrics["val_loss"] for one in events if isinstance(one, Round))
+    return min(one.metrics["val_loss"] for one in events if isinstance(one, RoundDone))

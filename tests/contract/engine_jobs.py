@@ -11,11 +11,12 @@ from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.data.corpus import load
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.values.spec import ENGINES
-from lstm_sweep.search.values.trial import Ended, Job, Message, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Job, Message, Slot, Trial
 from tests.conftest import in_full, write_text
 
 #: each engine; `make test` leaves out the one that needs a cluster

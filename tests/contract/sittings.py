@@ -13,6 +13,7 @@ import pytest
 
 from lstm_sweep.models.baselines import FAMILIES
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.state import Observer, SweepState
 from lstm_sweep.search.driver.sweep import Sweep
@@ -20,7 +21,6 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
-from lstm_sweep.search.values.trial import RoundDone
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec
 

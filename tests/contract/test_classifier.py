@@ -72,9 +72,9 @@ def training_of(config: ClassConfig, weights: Path, graphs: Path, **more: Any) -
 
 
 def results(events: Any) -> list[list[float]]:
-    from lstm_sweep.models.rounds import Round
+    from lstm_sweep.models.rounds import RoundDone
 
-    return [[e.metrics[name] for name in RESULTS] for e in events if isinstance(e, Round)]
+    return [[e.metrics[name] for name in RESULTS] for e in events if isinstance(e, RoundDone)]
 
 
 def networks_of(config: ClassConfig) -> Any:
@@ -170,14 +170,14 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     kind: dict[str, str], tmp_path: Path, graphs: Path
 ) -> None:
     from lstm_sweep.models.network.checkpoint import CheckpointSettings
-    from lstm_sweep.models.rounds import Round
+    from lstm_sweep.models.rounds import RoundDone
 
     config, more = CONFIG.evolve(**kind), dict[str, Any](rounds_per_epoch=2)
     expected = results(training_of(config, tmp_path / "whole.keras", graphs, **more))
     more |= {"checkpoints": CheckpointSettings(tmp_path / "c.npz", every_s=0)}
     first = training_of(config, tmp_path / "m.keras", graphs, **more)
     for event in first:
-        if isinstance(event, Round) and event.number == 3:
+        if isinstance(event, RoundDone) and event.number == 3:
             break
     first.close()
     assert results(training_of(config, tmp_path / "m.keras", graphs, **more)) == expected

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.engines import open_engine
 from lstm_sweep.search.engines.base import Engine, Event, devices
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, TrialFiles
+from lstm_sweep.search.values.trial import Ended, Outcome, TrialFiles
 from tests.contract.engine_jobs import (
     CONFIG,
     ENDLESS,

@@ -18,12 +18,12 @@ from mlflow import MlflowClient
 
 import lstm_sweep as ls
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.actions import references
 from lstm_sweep.search.actions.rerun import train_again
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.faults import StoreError
 from lstm_sweep.search.store.memory import MemoryStore
-from lstm_sweep.search.values.trial import RoundDone
 from tests.chaos.test_every_call import Failing
 from tests.conftest import TINY, run_here, run_program
 from tests.contract.sittings import four_trials

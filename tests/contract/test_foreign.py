@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.bundle.bundle import inputs_of
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.engines import worker
 from lstm_sweep.search.engines.worker import TemplateTraining
-from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Slot, Trial
 from lstm_sweep.spaces.template.template import Template
 from tests.conftest import in_full
 

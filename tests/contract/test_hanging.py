@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.actions.rerun import train_again
 from lstm_sweep.search.driver import health
 from lstm_sweep.search.engines import worker
@@ -20,7 +21,7 @@ from lstm_sweep.search.engines.local import LocalEngine
 from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.trial import Computing, Ended, Job, Message, Outcome, RoundDone, Slot
+from lstm_sweep.search.values.trial import Computing, Ended, Job, Message, Outcome, Slot
 from tests.contract.sittings import Sittings, after, interrupt
 from tests.fakes import ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, sweep_of, tiny_spec

@@ -16,14 +16,14 @@ from unittest import mock
 import pytest
 
 from lstm_sweep.models.data.windows import Scoring
-from lstm_sweep.models.rounds import TrainingEvent
+from lstm_sweep.models.rounds import RoundDone, TrainingEvent
 from lstm_sweep.search.engines import hardware, open_engine
 from lstm_sweep.search.engines.base import Engine
 from lstm_sweep.search.engines.local import memory_kills
 from lstm_sweep.search.engines.worker import CorpusTraining
 from lstm_sweep.search.process import forkserver
 from lstm_sweep.search.process.scoped import is_running, start_ticks
-from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone
+from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome
 from tests.contract.engine_jobs import (
     CONFIG,
     ENDLESS,

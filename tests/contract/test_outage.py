@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.actions.rerun import train_again
 from lstm_sweep.search.driver.lease import Lease
 from lstm_sweep.search.engines.base import SlotLost
@@ -31,7 +32,7 @@ from lstm_sweep.search.store.settings import Settings
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.store.writer import Writer
-from lstm_sweep.search.values.trial import Ended, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Paused, Slot, Trial
 from tests.contract.sittings import Listening, check, four_trials
 from tests.fakes import ScriptedCluster, ScriptedEngine
 from tests.sweeps import LOSSES, PLAIN, store_in, sweep_of, tiny_spec

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.driver.corpus_task import CorpusTask
 from lstm_sweep.search.engines.base import Engine, Event
 from lstm_sweep.search.process import files
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
-from lstm_sweep.search.values.trial import Ended, Outcome, Paused, RoundDone, Slot
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Slot
 from tests.conftest import in_full
 from tests.contract.engine_jobs import (
     CONFIG,

@@ -21,10 +21,11 @@ import numpy as np
 import pytest
 
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.engines import open_engine, ray, ray_agent
 from lstm_sweep.search.engines.base import Event, SlotAdded, SlotLost
 from lstm_sweep.search.engines.ray import LEAVING, RayEngine
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot
 from tests import ray_hosts
 from tests.contract.engine_jobs import CONFIG, ENDLESS, job, listen, losses, saved_corpus
 from tests.ray_cluster import RayCluster, family

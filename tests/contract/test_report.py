@@ -15,6 +15,7 @@ from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
 from lstm_sweep.models.normality import RULES
 from lstm_sweep.models.quality import VERDICT, OverRates
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.actions.sweeps import SweepReport
 from lstm_sweep.search.driver import read_back
 from lstm_sweep.search.driver.read_back import read_findings
@@ -25,7 +26,7 @@ from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.values.spec import digest_of
 from lstm_sweep.search.values.sweep import SweepStatus
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
+from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.contract.sittings import Listening
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, local, store_in, sweep_of, tiny_spec

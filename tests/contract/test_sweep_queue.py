@@ -16,6 +16,7 @@ import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.actions.lifecycle import specs_of
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.actions.references import (
@@ -35,7 +36,6 @@ from lstm_sweep.search.store.faults import NoSuchRunError
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import MlflowStore, Store
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import RoundDone
 from tests.contract.sittings import go_on
 from tests.fakes import ScriptedEngine
 from tests.service_app import child_of, let_drivers_idle

@@ -21,7 +21,7 @@ from lstm_sweep.models.network.checkpoint import (
     keep_reported,
     load,
 )
-from lstm_sweep.models.rounds import Diverged, LastRound, Round
+from lstm_sweep.models.rounds import Diverged, RoundDone
 from tests.conftest import in_full
 
 CONFIG = TrialConfig(
@@ -60,7 +60,7 @@ def training_of(
 
 
 def rounds(events: Any) -> list[dict[str, float]]:
-    return [event.metrics for event in events if isinstance(event, Round)]
+    return [event.metrics for event in events if isinstance(event, RoundDone)]
 
 
 def scores(events: Any, names: tuple[str, ...] = SCORES) -> list[list[float]]:
@@ -70,7 +70,7 @@ def scores(events: Any, names: tuple[str, ...] = SCORES) -> list[list[float]]:
 def break_off(events: Any, number: int) -> None:
     """Let a training go after a round."""
     for event in events:
-        if isinstance(event, Round) and event.number == number:
+        if isinstance(event, RoundDone) and event.number == number:
             break
     events.close()
 
@@ -135,7 +135,8 @@ def test_a_rate_that_is_far_too_high_ends_a_trial_but_a_few_high_losses_do_not(
     assert "times that of a uniform prediction" in events[-1].reason
     assert not rounds(events)
     parts = training_of(config, corpus, tmp_path / "m.keras", rounds_per_epoch=4)
-    assert isinstance(next(one for one in parts if isinstance(one, Round | Diverged)), Round)
+    first = next(one for one in parts if isinstance(one, RoundDone | Diverged))
+    assert isinstance(first, RoundDone)
 
 
 ROUNDS = CONFIG.evolve(dropout=0.3, stride=10, epochs=2)
@@ -168,9 +169,9 @@ def test_a_training_that_ends_within_a_round_has_the_bits_of_its_steps(
     whole = steps_of(corpus)
     taken = whole // 2
     each = training_of(ROUNDS, corpus, tmp_path / "each.keras", rounds_per_epoch=whole)
-    expected = next(one for one in each if isinstance(one, Round) and one.number == taken)
+    expected = next(one for one in each if isinstance(one, RoundDone) and one.number == taken)
     events = list(training_of(ROUNDS, corpus, tmp_path / "cut.keras", steps=taken))
-    assert isinstance(events[-1], LastRound)
+    assert isinstance(events[-1], RoundDone) and events[-1].last
     assert scores(events) == scores([expected])
     [cut] = rounds(events)
     assert cut["epoch"] == taken / whole
@@ -202,11 +203,12 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
     break_off(training_of(config, corpus, broken, checkpoints, **more), 2)
     for trained in ({3}, set[int]()):
         events = list(training_of(config, corpus, broken, checkpoints, **more))
-        again = [event for event in events if isinstance(event, Round)]
+        again = [event for event in events if isinstance(event, RoundDone)]
         assert [event.number for event in again] == [1, 2, 3]
         assert [event.repeated for event in again] == [True, not trained, False]
-        assert isinstance(events[-1], LastRound) and scores(events, names) == expected
-        assert {one.number for one in events if not isinstance(one, Round)} == trained
+        assert isinstance(events[-1], RoundDone) and events[-1].last
+        assert scores(events, names) == expected
+        assert {one.number for one in events if not isinstance(one, RoundDone)} == trained
         for name, value in weights_of(whole).items():
             np.testing.assert_array_equal(value, weights_of(broken)[name])
 
@@ -224,7 +226,7 @@ def test_a_checkpoint_is_not_taken_up_with_another_number_of_rounds_or_steps(
     for rounds_per_epoch, taken, repeated in ((2, steps, 0), (3, steps, 0), (3, steps + 1, 0)):
         more = {"rounds_per_epoch": rounds_per_epoch, "steps": taken}
         events = list(training_of(ROUNDS, corpus, tmp_path / "m.keras", checkpoints, **more))
-        assert sum(one.repeated for one in events if isinstance(one, Round)) == repeated
+        assert sum(one.repeated for one in events if isinstance(one, RoundDone)) == repeated
 
 
 def test_the_best_network_is_that_of_the_epochs_that_are_kept(
@@ -275,7 +277,7 @@ def test_a_training_that_is_killed_before_it_reports_leaves_the_network_of_its_b
     checkpoints = CheckpointSettings(tmp_path / "c.npz", every_s=0.0)
     with pytest.raises(SystemExit):
         for event in training_of(CONFIG, corpus, file, checkpoints):
-            losses += [event.metrics["val_loss"]] if isinstance(event, Round) else []
+            losses += [event.metrics["val_loss"]] if isinstance(event, RoundDone) else []
     keep_reported(file, len(losses))
     assert len(losses) == number - 1
     assert sorted(tmp_path.iterdir()) == [file] * bool(losses) + [tmp_path / "c.npz"]

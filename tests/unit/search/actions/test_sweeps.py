@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.data.corpus import Corpus
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.cli.sweeps import status_line
 from lstm_sweep.search.driver.resume import rebuild
 from lstm_sweep.search.driver.sweep import Sweep
@@ -17,7 +18,7 @@ from lstm_sweep.search.store import reader
 from lstm_sweep.search.store.memory import MemoryStore
 from lstm_sweep.search.store.tags import Tag
 from lstm_sweep.search.store.tracking import Store
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone
+from lstm_sweep.search.values.trial import Ended, Outcome
 from tests.fakes import ScriptedEngine
 from tests.sweeps import PLAIN, local, sweep_of, tiny_spec
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from lstm_sweep._sweep import observer_of
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.rounds import Progressed
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.cli import open_console
 from lstm_sweep.search.cli.progress import (
@@ -35,7 +36,7 @@ from lstm_sweep.search.process import secrets
 from lstm_sweep.search.store.reader import TrialRecord
 from lstm_sweep.search.store.tags import Tags
 from lstm_sweep.search.values.spec import SweepSpec
-from lstm_sweep.search.values.trial import Ended, Outcome, Progressed, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
 from lstm_sweep.spaces.template.template import TemplateConfig
 from tests.fakes import with_trials
 from tests.unit.documents import DOCS, rows, section, text_of

@@ -7,20 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.rounds import Progressed, RoundDone
 from lstm_sweep.search.driver import health
 from lstm_sweep.search.driver.health import Reports, Watch, failing, hung
 from lstm_sweep.search.service.scheduler import TURN_S, Claim, QueuedJob, Turns
-from lstm_sweep.search.values.trial import (
-    RETURNED_LOSS,
-    Ended,
-    Outcome,
-    Paused,
-    Phase,
-    Progressed,
-    RoundDone,
-    Slot,
-    Trial,
-)
+from lstm_sweep.search.values.trial import RETURNED_LOSS, Ended, Outcome, Paused, Phase, Slot, Trial
 
 
 def progress(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import TrialConfig
+from lstm_sweep.models.rounds import Progressed, RoundDone
 from lstm_sweep.search.driver.read_back import stored_time
 from lstm_sweep.search.driver.state import (
     SweepState,
@@ -29,16 +30,7 @@ from lstm_sweep.search.driver.state import (
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.values.spec import SweepSpec
 from lstm_sweep.search.values.sweep import SHARES, TimeSpent
-from lstm_sweep.search.values.trial import (
-    Ended,
-    Outcome,
-    Paused,
-    Phase,
-    Progressed,
-    RoundDone,
-    Slot,
-    Trial,
-)
+from lstm_sweep.search.values.trial import Ended, Outcome, Paused, Phase, Slot, Trial
 
 #: a event of `state`, and what it is given beside the state
 Event = tuple[Any, ...]

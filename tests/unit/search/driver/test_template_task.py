@@ -20,6 +20,7 @@ from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.actions.sweeps import SweepResult
 from lstm_sweep.search.driver import lstm_task
 from lstm_sweep.search.driver.corpus_task import CorpusTask
@@ -34,7 +35,7 @@ from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.store.faults import BadRunError
 from lstm_sweep.search.store.tags import Tag, Tags
 from lstm_sweep.search.values.spec import SweepSpec, read_spec
-from lstm_sweep.search.values.trial import Device, Ended, Outcome, Paused, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Device, Ended, Outcome, Paused, Slot, Trial
 from lstm_sweep.spaces import presets
 from lstm_sweep.spaces.space import from_mapping, with_settings
 from lstm_sweep.spaces.template.template import Template

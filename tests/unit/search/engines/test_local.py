@@ -19,6 +19,7 @@ import pytest
 
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.errors import InputError
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.engines import hardware, worker
 from lstm_sweep.search.engines.base import CONTENT_S, SURPLUS, Quota, read_quota, write_quota
 from lstm_sweep.search.engines.hardware import find_gpus
@@ -30,7 +31,7 @@ from lstm_sweep.search.engines.local import (
     shared_folder,
 )
 from lstm_sweep.search.process import forkserver
-from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Job, Message, Outcome, Slot, Trial
 from tests.fakes import job_of
 
 EVERY = (Slot(0, core=0), Slot(1, core=1))

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.policy import lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
 from lstm_sweep.search.policy.policy import Policy
 from lstm_sweep.search.policy.problem import SearchProblem
 from lstm_sweep.search.values.spec import Plan
-from lstm_sweep.search.values.trial import Ended, Outcome, RoundDone, Slot, Trial
+from lstm_sweep.search.values.trial import Ended, Outcome, Slot, Trial
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 from tests.simulated import Said, Says, Simulation
