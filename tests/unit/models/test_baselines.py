@@ -37,11 +37,14 @@ def split_of(sessions: list[list[int]]) -> Split:
     return Split(np.array([code for session in sessions for code in session], np.uint16), starts)
 
 
+def one_session(codes: NDArray[np.integer]) -> Split:
+    return Split(codes.astype(np.uint16), np.zeros(1, np.int64))
+
+
 def corpus_of(codes: NDArray[np.integer], symbols: int) -> Corpus:
     """Split one long session by 80/10/10; `symbols` are those of its alphabet, without reserved."""
-    whole = Split(codes.astype(np.uint16), np.zeros(1, np.int64))
     cuts = [0, len(codes) * 8 // 10, len(codes) * 9 // 10, len(codes)]
-    train, validation, test = (whole.part(*pair) for pair in itertools.pairwise(cuts))
+    train, validation, test = (one_session(codes).part(*pair) for pair in itertools.pairwise(cuts))
     alphabet = Alphabet(tuple(range(symbols)))
     return Corpus("made", alphabet, train, validation, test, "0" * 32, "")
 
@@ -104,13 +107,6 @@ def test_a_prediction_follows_its_definition(
     np.testing.assert_allclose(np.exp(predicted), [by_definition(model, sessions, past)], rtol=1e-9)
 
 
-def chain(size: int, seed: int) -> NDArray[np.int64]:
-    """Draw a first-order chain over ten symbols: nine times in ten, the next one."""
-    rng = np.random.default_rng(seed)
-    steps = np.where(rng.random(size) < 0.9, 1, rng.integers(0, 10, size))
-    return 2 + np.cumsum(steps) % 10
-
-
 def predicted_by(model: Baseline, counts: Counts, windows: NDArray[np.int32]) -> Floats:
     if isinstance(model, NGram):
         counts.follow(windows)
@@ -138,16 +134,12 @@ def test_no_baseline_predicts_independent_uniform_symbols(symbols: int, seed: in
 
 
 def test_validation_data_choose_neither_smoothing_nor_window() -> None:
-    corpus = corpus_of(chain(5000, 4), 10)
-    noise = np.random.default_rng(0).integers(2, 12, len(corpus.validation))
-    other = replace(corpus, validation=Split(noise.astype(np.uint16), np.zeros(1, np.int64)))
+    corpus = corpus_of(data_of(0)[1]["validation"] + A, IDS)
+    noise = np.random.default_rng(0).integers(A, A + IDS, len(corpus.validation))
+    other = replace(corpus, validation=one_session(noise))
     here, there = (score_all(c, np.arange(100)) for c in (corpus, other))
     assert [s.model for s in here] == [s.model for s in there]
     assert [s.metrics for s in here] != [s.metrics for s in there]
-
-
-def one_session(codes: NDArray[np.integer]) -> Split:
-    return Split(codes.astype(np.uint16), np.zeros(1, np.int64))
 
 
 def ngram_by_definition(sessions: list[list[int]], context: list[int]) -> Floats:
@@ -204,33 +196,17 @@ def test_codes_of_a_large_alphabet_are_not_taken_for_others() -> None:
     np.testing.assert_allclose(other, lower)
 
 
-def scored(corpus: Corpus) -> dict[str, tuple[int, float]]:
-    """Window and loss of each baseline on all validation symbols."""
-    found = score_all(corpus, np.arange(len(corpus.validation)))
-    return {one.name: (one.model.window, one.metrics["loss"]) for one in found}
-
-
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_chain_of_second_order_is_learned_nearly_as_well_as_can_be(seed: int) -> None:
     chain, parts = data_of(seed)
     train, validation = (one_session(parts[name] + A) for name in ("train", "validation"))
-    found = scored(Corpus("c", Alphabet(tuple(range(IDS))), train, validation, validation, "0", ""))
-    assert found["ngram"][0] == 2
+    corpus = Corpus("c", Alphabet(tuple(range(IDS))), train, validation, validation, "0", "")
+    found = {one.name: one for one in score_all(corpus, np.arange(len(validation)))}
+    assert best_order(corpus) == found["ngram"].model.window == 2
     pairs = windows_of(*([a, b] for a in range(A, A + IDS) for b in range(A, A + IDS)))
     told = np.exp(predicted_by(NGram(2), Counts(train, A + IDS), pairs))[:, A:]
     loss = chain.cross_entropy(told.reshape(IDS, IDS, IDS))
     bound = chain.bound(parts["train"])
     assert bound < loss < 1.01 * bound
-    assert found["ngram"][1] == pytest.approx(loss, abs=0.03)  # of 6,000 ids
-    assert found["markov"][1] > bound + 0.8
-
-
-def test_the_best_order_is_that_of_the_ngram_model_that_is_scored() -> None:
-    rng = np.random.default_rng(0)
-    after = rng.dirichlet(np.full(6, 0.2), (6, 6))
-    codes = [0, 1]
-    for draw in rng.random(6_000):
-        codes.append(int(np.searchsorted(after[codes[-2], codes[-1]].cumsum(), draw)))
-    corpus = corpus_of(np.array(codes) % 6 + 2, 6)
-    [scored] = [s for s in score_all(corpus, np.arange(200)) if s.name == "ngram"]
-    assert best_order(corpus) == scored.model.window == 2
+    assert found["ngram"].metrics["loss"] == pytest.approx(loss, abs=0.03)  # of 6,000 ids
+    assert found["markov"].metrics["loss"] > bound + 0.8

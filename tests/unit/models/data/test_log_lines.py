@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
+import operator
 import pickle
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def corpus_of(data: Path, **how: Any) -> Corpus:
 
 
 def service_corpus(log: Path, **how: Any) -> Corpus:
-    return corpus_of(log, header=HEADER, session_by=SESSION_BY, **how)
+    return corpus_of(log, **{"header": HEADER, "session_by": SESSION_BY, **how})
 
 
 def file_of(folder: Path, *lines: str) -> Path:
@@ -78,11 +79,39 @@ def test_templates_are_what_the_service_says(log: Path) -> None:
     assert len(templates) < 40
 
 
-def test_an_early_line_gets_the_final_template(tmp_path: Path) -> None:
-    words = [f"user {name} of shop logs in" for name in ("ann", "bob", "eve", "joe") * 5]
-    corpus = corpus_of(file_of(tmp_path, *words, *["user ann logs out"] * 20))
-    assert corpus.alphabet.symbols == ("user <*> of shop logs in", "user ann logs out")
-    assert corpus.train.codes[:20].tolist() == [2] * 20
+@pytest.mark.parametrize(
+    ("lines", "files", "symbols", "codes"),
+    [
+        # an early line gets the final template
+        ([*(f"user {name} of shop logs in" for name in "abcd" * 5), *["user a logs out"] * 20], {},
+         ("user <*> of shop logs in", "user a logs out"), [2] * 20 + [3] * 20),
+        # validation lines are not mined
+        (["start of job", "end of job"] * 50 + ["end of play"] * 10 + ["start of job"] * 10, {},
+         ("start of job", "end of job"), [2, 3] * 50 + [UNKNOWN] * 10 + [2] * 10),
+        # templates that people have, which are divided as lines are
+        (["Receiving block blk_1 from 10.0.0.1:50010", "Done with 5", "Other"] * 40,
+         {"templates": "Receiving block blk_<*> from <*>:50010\nDone with <*>\n\nno <*> seen\n"},
+         ("Receiving block blk_<*> from <*>:50010", "Done with <*>"), [2, 3, UNKNOWN] * 40),
+        (["user=ann ok", "bye"] * 40,
+         {"templates": "user=<*> ok\nbye\n", "template_settings": "extra_delimiters: ['=']\n"},
+         ("user <*> ok", "bye"), [2, 3] * 40),
+        # more than there may be
+        (["one a", "two b c", "three d e f"] * 40,
+         {"template_settings": "max_clusters: 2\nmasking: []\n"},
+         ("one a", "two b c"), [2, 3, UNKNOWN] * 40),
+    ],
+)  # fmt: skip
+def test_lines_are_the_templates_that_are_mined_or_given_and_others_are_unknown(
+    lines: list[str],
+    files: dict[str, str],
+    symbols: tuple[str, ...],
+    codes: list[int],
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, files)
+    corpus = corpus_of(file_of(tmp_path, *lines), **{name: str(tmp_path / name) for name in files})
+    assert corpus.alphabet.symbols == symbols
+    assert np.concatenate([split.codes for split in corpus.splits().values()]).tolist() == codes
 
 
 def test_a_place_has_the_text_of_its_record_with_the_lines_that_go_on_with_it(log: Path) -> None:
@@ -109,13 +138,6 @@ def test_new_lines_are_matched_and_never_mined(log: Path, tmp_path: Path) -> Non
     assert sessions.noted == "1 records match no template"
 
 
-def test_validation_lines_are_not_mined(tmp_path: Path) -> None:
-    lines = ["start of job", "end of job"] * 50 + ["a new thing"] * 10 + ["start of job"] * 10
-    corpus = corpus_of(file_of(tmp_path, *lines))
-    assert corpus.alphabet.symbols == ("start of job", "end of job")
-    assert (corpus.validation.codes == UNKNOWN).any()
-
-
 @pytest.mark.parametrize(
     "how",
     [
@@ -132,8 +154,7 @@ def test_the_digest_is_of_the_settings_too(
     for name in {"template_settings", "templates"} & how.keys():
         (tmp_path / "file").write_text(str(how[name]))
         how = how | {name: str(tmp_path / "file")}
-    source: dict[str, Any] = {"header": HEADER, "session_by": SESSION_BY} | how
-    assert corpus_of(log, **source).digest != service_corpus(log).digest
+    assert service_corpus(log, **how).digest != service_corpus(log).digest
     assert service_corpus(log).digest == service_corpus(log).digest
 
 
@@ -169,23 +190,6 @@ def test_fields_of_json_lines_are_symbols_and_sessions(tmp_path: Path) -> None:
     assert [sessions.name(number) for number in range(7)] == list("0123456")
 
 
-def test_templates_that_people_have_are_taken(tmp_path: Path) -> None:
-    given = tmp_path / "templates"
-    given.write_text("Receiving block blk_<*> from <*>:50010\nDone with <*>\n\nnever <*> seen\n")
-    lines = ["Receiving block blk_1 from 10.0.0.1:50010", "Done with 5", "Other"] * 40
-    corpus = corpus_of(file_of(tmp_path, *lines), templates=str(given))
-    assert corpus.alphabet.symbols == ("Receiving block blk_<*> from <*>:50010", "Done with <*>")
-    assert corpus.train.codes[:3].tolist() == [2, 3, UNKNOWN]
-
-
-def test_templates_are_divided_as_lines_are(tmp_path: Path) -> None:
-    (tmp_path / "t").write_text("user=<*> ok\nbye\n")
-    (tmp_path / "s.yaml").write_text("extra_delimiters: ['=']\n")
-    files = {"templates": str(tmp_path / "t"), "template_settings": str(tmp_path / "s.yaml")}
-    corpus = corpus_of(file_of(tmp_path, *["user=ann ok", "bye"] * 40), **files)
-    assert corpus.alphabet.symbols == ("user <*> ok", "bye")
-
-
 def test_a_raw_line_of_a_prompt_has_the_symbol_of_its_record(tmp_path: Path) -> None:
     lines = [f"10:0{n % 9} job-{n % 7:04} begins on host h{n % 5}" for n in range(60)]
     path = file_of(tmp_path, *lines, *[f"10:11 job-{n:04} ends" for n in range(60)])
@@ -195,14 +199,6 @@ def test_a_raw_line_of_a_prompt_has_the_symbol_of_its_record(tmp_path: Path) -> 
     assert alphabet.symbols == (begins, ends)
     given = ["10:01 job-0002 begins on host h9", "10:11 job-0002 ends", ends, "other"]
     assert alphabet.lines.symbols_in(given, alphabet.symbols) == [begins, ends, ends, "other"]
-
-
-def test_more_templates_than_there_may_be_are_unknown(tmp_path: Path) -> None:
-    settings = tmp_path / "settings.yaml"
-    settings.write_text("max_clusters: 2\nmasking: []\n")
-    lines = ["one a", "two b c", "three d e f"] * 40
-    corpus = corpus_of(file_of(tmp_path, *lines), template_settings=str(settings))
-    assert corpus.train.codes[:3].tolist() == [2, 3, UNKNOWN]
 
 
 @pytest.mark.parametrize("bound", ["REMEMBERED", "LONGEST_REMEMBERED"])
@@ -216,26 +212,26 @@ def test_a_masked_line_that_was_forgotten_is_the_same_symbol(
     assert again.digest == corpus.digest
 
 
-BAD_LINES: dict[str, tuple[bytes, str]] = {
-    "no UTF-8": (b"caf\xe9 is open\n", "1 bytes that are not UTF-8 are read as U+FFFD"),
-    "NUL bytes": (b"\0\0\0hello\0 you\n", "4 bytes 0x00 are left out"),
-    "a megabyte": (b"x" * 3_000_000 + b"\n", "1 lines are cut to 16,384 characters"),
-    "a megabyte at the end": (b"x" * 3_000_000, "1 lines are cut to 16,384 characters"),
-    "no session": (b"nothing\n", "records without a session are left out"),
-    "at the head": (b"  at once\n", "1 lines that go on with no record are left out"),
-}
+GOOD, LONG = b"job 1 begins\njob 1 ends well\n" * 60, b"x" * 3_000_000
 
 
-@pytest.mark.parametrize("kind", BAD_LINES)
-def test_lines_that_are_odd_are_counted(kind: str, tmp_path: Path) -> None:
-    line, said = BAD_LINES[kind]
-    good = b"job 1 begins\njob 1 ends well\n" * 60
-    path = tmp_path / "a.log"
-    path.write_bytes(line + good if kind == "at the head" else good + line + good)
-    if kind == "a megabyte at the end":
-        path.write_bytes(good + line)
-    how = {"session_by": r"job (\d)"} if kind == "no session" else {}
-    assert said in corpus_of(path, **how).decided
+@pytest.mark.parametrize(
+    ("content", "how", "said"),
+    [
+        (GOOD + b"caf\xe9 is open\n", {}, "1 bytes that are not UTF-8 are read as U+FFFD"),
+        (GOOD + b"\0\0\0hello\0 you\n", {}, "4 bytes 0x00 are left out"),
+        (GOOD + LONG + b"\n" + GOOD, {}, "1 lines are cut to 16,384 characters"),
+        (GOOD + LONG, {}, "1 lines are cut to 16,384 characters"),
+        (GOOD + b"nothing\n", {"session_by": r"job (\d)"}, "1 records without a session are left"),
+        (b"  at once\n" + GOOD, {}, "1 lines that go on with no record are left out"),
+    ],
+    ids=range(6),
+)
+def test_lines_that_are_odd_are_counted(
+    content: bytes, how: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"a.log": content})
+    assert said in corpus_of(tmp_path / "a.log", **how).decided
 
 
 @pytest.mark.parametrize(
@@ -310,41 +306,28 @@ def test_what_looks_like_a_log_is_said_to_be_one(log: Path) -> None:
     assert "it looks like a log: --symbols lines" in load(Source(data=str(log))).decided
 
 
-def changed(path: str, value: object) -> Callable[[dict[str, Any]], None]:
-    """A change of what is written of an alphabet, by dotted path."""
-
-    def change(written: dict[str, Any]) -> None:
-        *outer, last = path.split(".")
-        for name in outer:
-            written = written[name]
-        written[last] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
-    "change",
+    ("path", "value"),
     [
-        changed("symbols", ["a", "a"]),
-        changed("symbols", ["a", 5]),
-        changed("symbols", ["a", ""]),
-        changed("lines", None),
-        changed("lines.more", 1),
-        changed("lines.header", "("),
-        changed("lines.session_by", 7),
-        changed("lines.settings.sim_th", "high"),
-        changed("lines.settings.depth", 2),
-        changed("lines.settings.masking", [{"regex_pattern": "(", "mask_with": "X"}]),
-        changed("lines.settings.masking", [["a", "b"]]),
-        changed("lines.settings.extra_delimiters", [""]),
-        changed("lines.settings.py/object", "os.system"),
+        ("symbols", ["a", "a"]),
+        ("symbols", ["a", 5]),
+        ("symbols", ["a", ""]),
+        ("lines", None),
+        ("lines.more", 1),
+        ("lines.header", "("),
+        ("lines.session_by", 7),
+        ("lines.settings.sim_th", "high"),
+        ("lines.settings.depth", 2),
+        ("lines.settings.masking", [{"regex_pattern": "(", "mask_with": "X"}]),
+        ("lines.settings.masking", [["a", "b"]]),
+        ("lines.settings.extra_delimiters", [""]),
+        ("lines.settings.py/object", "os.system"),
     ],
 )
-def test_a_bundle_of_a_stranger_is_checked(
-    change: Callable[[dict[str, Any]], None], log: Path
-) -> None:
+def test_a_bundle_of_a_stranger_is_checked(path: str, value: object, log: Path) -> None:
     written = json.loads(json.dumps(service_corpus(log).alphabet.to_dict()))
-    change(written)
+    *outer, last = path.split(".")
+    functools.reduce(operator.getitem, outer, written)[last] = value
     with pytest.raises(InputError, match=r"^alphabet: "):
         Alphabet.from_dict(written)
 
