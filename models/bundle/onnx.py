@@ -7,7 +7,7 @@ operators of ONNX, so that any runtime computes them; neither TensorFlow nor a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -271,34 +271,27 @@ def _ordered(kernel: Floats) -> Floats:
 Measured = dict[str, Any]
 
 
-def check(
-    predict: Callable[[list[NDArray[Any]]], Any], folder: Path, inputs: Sequence[NDArray[Any]]
+def add(
+    model: Any, content: Bundle, inputs: Sequence[NDArray[Any]], folder: Path
 ) -> dict[str, Measured]:
-    """Compare the files of a bundle, in a clean process with ONNX Runtime.
+    """Write the ONNX files of a bundle, compare them in a clean process, and say it in its README.
 
-    `predict` is the Keras network, `inputs` has an array for each of its inputs. What is found is
+    `model` is the Keras network, `inputs` has an array for each of its inputs. What is returned is
     what `export --json` prints.
     """
-    expected = np.asarray(predict([*inputs]))
+    try:
+        write(model, content.network[0], len(content.alphabet), folder)
+    except InputError as error:
+        raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
+    expected = np.asarray(model.predict_on_batch([*inputs] if len(inputs) > 1 else inputs[0]))
     made = clean_process.outputs(folder, "onnx", inputs)
-    return {
+    found = {
         name: {
             "bytes": (folder / name).stat().st_size,
             "max_difference": float(np.abs(logits - expected).max()),
         }
         for name, logits in zip((MODEL, WINDOWS, STEP), (expected, *made), strict=False)
     }
-
-
-def add(
-    model: Any, content: Bundle, inputs: Sequence[NDArray[Any]], folder: Path
-) -> dict[str, Measured]:
-    """Write the ONNX files of a bundle and compare them; what `check` says, also in its README."""
-    try:
-        write(model, content.network[0], len(content.alphabet), folder)
-    except InputError as error:
-        raise InputError(f"trial {content.trial}: {error}; expected --format savedmodel") from None
-    found = check(model.predict_on_batch, folder, inputs)
     with (folder / "README.md").open("a", encoding="utf-8") as file:
         file.write(_readme(found, len(inputs[0]), content))
     return found

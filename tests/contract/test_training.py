@@ -216,7 +216,7 @@ def test_a_training_that_was_broken_off_goes_on_with_the_same_bits(
 def weights_of(file: Path) -> dict[str, Any]:
     import keras
 
-    return {weight.path: np.array(weight) for weight in keras.models.load_model(file).weights}
+    return {weight.path: weight.numpy() for weight in keras.models.load_model(file).weights}
 
 
 def test_a_checkpoint_is_not_taken_up_with_another_number_of_rounds_or_steps(
