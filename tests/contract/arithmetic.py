@@ -66,8 +66,8 @@ def dropout_of(rate: float = 0.0, iteration: int = 7) -> Any:
     return Dropout(tf.constant(rate), tf.constant([64, iteration], tf.int64))
 
 
-def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
-    """Logits, gradients of a loss, and logits for scoring; by Keras's layers and by ours."""
+def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> list[Any]:
+    """Logits, gradients of a loss, and logits for scoring; each by us and by Keras's layers."""
     import tensorflow as tf
 
     from lstm_sweep.models.cpu.optimizer import weight_layouts
@@ -87,7 +87,7 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
             logits = tf.reshape(logits, (-1, alphabet_size))
             loss = tf.reduce_sum(logits**2 * factors)
         gradients = [tf.convert_to_tensor(one) for one in tape.gradient(loss, variables)]
-        return logits, gradients, networks.scored(tf.transpose(symbols))
+        return [logits, *gradients, networks.scored(tf.transpose(symbols))]
 
     stack = stack_of(networks, config)
 
@@ -100,16 +100,13 @@ def by_both(config: TrialConfig, alphabet_size: int, seed: int) -> Any:
     for one, layout in zip(gradients, weight_layouts(config), strict=True):
         unpacked.append(layout.unpack(one.numpy()))
         np.testing.assert_array_equal(layout.pack(unpacked[-1]), one)  # of idle units: 0
-    return [tf.function(theirs, autograph=False)(), (logits, unpacked, scored)]
-
-
-def flat(results: Any) -> list[Any]:
-    logits, gradients, scored = results
-    return [np.asarray(one) for one in (logits, *gradients, scored)]
+    pairs = zip([logits, *unpacked, scored], tf.function(theirs, autograph=False)(), strict=True)
+    return [(np.asarray(our), np.asarray(their)) for our, their in pairs]
 
 
 def assert_near(ours: Any, theirs: Any) -> None:
     """Equal to rounding, relative to the largest number of the array."""
+    assert ours.shape == theirs.shape
     scale = max(float(np.abs(theirs).max()), 1e-6)
     np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-4)
 

@@ -17,7 +17,6 @@ from tests.contract.arithmetic import (
     by_both,
     configs,
     dropout_of,
-    flat,
     networks_of,
     programs,
     stack_of,
@@ -53,9 +52,7 @@ EDGES = [
     "config", [EDGES[0], EDGES[-4], *in_full(*EDGES[1:-4], *EDGES[-3:])], ids=str
 )
 def test_so_it_does_at_the_edges(config: TrialConfig) -> None:
-    theirs, ours = by_both(config, 9, 0)
-    for our, their in zip(flat(ours), flat(theirs), strict=True):
-        assert our.shape == their.shape
+    for our, their in by_both(config, 9, 0):
         assert_near(our, their)
 
 
@@ -64,9 +61,7 @@ def test_so_it_does_at_the_edges(config: TrialConfig) -> None:
 def test_the_fast_arithmetic_gives_the_results_and_gradients_of_keras(
     config: TrialConfig, alphabet_size: int, seed: int
 ) -> None:
-    theirs, ours = by_both(config, alphabet_size, seed)
-    for our, their in zip(flat(ours), flat(theirs), strict=True):
-        assert our.shape == their.shape
+    for our, their in by_both(config, alphabet_size, seed):
         assert_near(our, their)
 
 
@@ -172,9 +167,8 @@ def test_a_softmax_over_drawn_symbols_is_that_over_all_if_all_are_drawn(
 
     for ours, whole in zip(step(5_000), step(None), strict=True):
         assert_near(ours, whole)
-    few, again, others = step(3), step(3), step(3, seed=1)
-    for one, same in zip(few, again, strict=True):
-        np.testing.assert_array_equal(one, same)
+    few, others = step(3), step(3, seed=1)
+    np.testing.assert_equal(step(3), few)
     assert np.abs(few[0] - others[0]).max() > 0 and few[0].mean() < step(None)[0].mean()
 
 
@@ -200,10 +194,10 @@ def test_in_reduced_precision_gradients_point_the_same_way(
         direction=direction, layer_size=size, sequence_length=length, batch_size=5,
         embedding_size=embedding_size, precision="bfloat16",
     )  # fmt: skip
-    theirs, ours = by_both(config, 9, 0)
-    np.testing.assert_allclose(ours[2], theirs[2], atol=1e-4)  # scores are float32
-    assert np.abs(ours[0] - theirs[0]).max() > 0
-    for our, their in zip(flat(ours), flat(theirs), strict=True):
+    pairs = by_both(config, 9, 0)
+    np.testing.assert_allclose(*pairs[-1], atol=1e-4)  # scores are float32
+    assert np.abs(np.subtract(*pairs[0])).max() > 0
+    for our, their in pairs:
         left, right = our.ravel(), their.ravel()
         assert left.any() == right.any()  # of one step, that of the recurrent kernel is 0
         assert left @ right >= 0.999 * np.linalg.norm(left) * np.linalg.norm(right)
@@ -259,12 +253,10 @@ def test_layers_of_keras_are_averaged_too_and_score_in_full_precision(precision:
     networks = lstm.build(config, 9, mixed=True)
     lstm.compile_for_training(networks.trained, config)
     made = programs.KerasProgram(networks, config)
-    start = networks.trained.get_weights()
-    for average, weight in zip(networks.scored.get_weights(), start, strict=True):
-        np.testing.assert_array_equal(average, weight)
+    expected = networks.trained.get_weights()
+    np.testing.assert_equal(networks.scored.get_weights(), expected)
     optimizer = networks.trained.optimizer
     counted = getattr(optimizer, "inner_optimizer", optimizer).iterations
-    expected = start
     losses = list[float]()
     for _ in range(20):
         losses += made.train(repeated(steps_of(config, 9, 1), 1))[0].tolist()
@@ -293,8 +285,7 @@ def test_averages_change_no_step() -> None:
         losses, _ = program.train(repeated(steps_of(config, 9, 4), 20))
         program.sync()
         found.append([losses, *networks.trained.get_weights()])
-    for left, right in zip(*found, strict=True):
-        np.testing.assert_array_equal(left, right)
+    np.testing.assert_equal(*found)
 
 
 @pytest.mark.parametrize(

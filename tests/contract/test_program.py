@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,7 @@ def test_what_was_trained_is_scored_at_once_and_settled_without_a_change(directi
     windows = np.ascontiguousarray(steps.codes[0, :, :-1])
     before, begin = program.logits(windows), networks.trained.get_weights()
     program.sync()  # nothing was trained
-    for left, right in zip(networks.trained.get_weights(), begin, strict=True):
-        np.testing.assert_array_equal(left, right)
+    np.testing.assert_equal(networks.trained.get_weights(), begin)
     program.train(steps)
     trained = program.logits(windows)
     assert (trained != before).any()
@@ -96,11 +95,9 @@ def test_how_many_steps_a_call_has_does_not_change_a_bit() -> None:
             losses += program.train(part)[0].tolist()
             begin += size
         program.sync()
-        results.append((losses, networks.trained.get_weights()))
-    for losses, weights in results[1:]:
-        assert losses == results[0][0]
-        for left, right in zip(weights, results[0][1], strict=True):
-            np.testing.assert_array_equal(left, right)
+        results.append([losses, *networks.trained.get_weights()])
+    for result in results[1:]:
+        np.testing.assert_equal(result, results[0])
 
 
 def test_on_a_gpu_the_layers_of_keras_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,28 +145,19 @@ ALPHABET = 9
 CONFIG = TrialConfig(direction="uni", layer_size=50, sequence_length=31, batch_size=5)
 
 
-@pytest.fixture(scope="module")
-def log() -> Split:
-    """Short sessions of few symbols, so that many windows begin alike."""
-    sizes = np.random.default_rng(4).integers(1, 15, 60)
-    split = split_of(sizes.tolist())
-    codes = np.random.default_rng(5).choice([2, 3, 4], len(split), p=[0.6, 0.3, 0.1])
-    return type(split)(codes.astype(split.codes.dtype), split.starts)
+def drawn(sizes: Sequence[int], shares: Sequence[float]) -> Split:
+    """Sessions of random symbols that have these shares."""
+    split = split_of([*sizes])
+    codes = np.random.default_rng(5).choice(len(shares), len(split), p=shares) + 2
+    return replace(split, codes=codes.astype(split.codes.dtype))
 
 
-@pytest.fixture(scope="module")
-def long_log() -> Split:
-    """Sessions of few symbols, most of them longer than a window."""
-    split = split_of(np.random.default_rng(6).integers(20, 90, 14).tolist())
-    codes = np.random.default_rng(7).choice([2, 3, 4], len(split), p=[0.8, 0.1, 0.1])
-    return type(split)(codes.astype(split.codes.dtype), split.starts)
-
-
-def text_of(symbols: int) -> Split:
-    """One session of random symbols, whose windows share next to nothing."""
-    split = split_of([symbols])
-    codes = np.random.default_rng(5).integers(2, ALPHABET, symbols)
-    return type(split)(codes.astype(split.codes.dtype), split.starts)
+#: short sessions of few symbols, so that many windows begin alike
+LOG = drawn(np.random.default_rng(4).integers(1, 15, 60).tolist(), (0.6, 0.3, 0.1))
+#: sessions of few symbols, most of them longer than a window
+LONG_LOG = drawn(np.random.default_rng(6).integers(20, 90, 14).tolist(), (0.8, 0.1, 0.1))
+#: one session, whose windows share next to nothing
+TEXT = drawn([300], [1 / 7] * 7)
 
 
 def predicted(
@@ -207,25 +195,25 @@ def whole(predict: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
     ids=["averages", "weights", "both directions"],
 )
 def test_windows_that_begin_alike_are_predicted_as_each_alone(
-    more: dict[str, Any], log: Split, monkeypatch: pytest.MonkeyPatch
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lstm_sweep.models.network import evaluation
 
     config = TrialConfig(layer_size=50, sequence_length=12, batch_size=5).evolve(**more)
     _, (program, _) = programs(config, ALPHABET)
-    before = predicted(program, config, log)
+    before = predicted(program, config, LOG)
     # layers of 128 with such weights differ by 2e-5 in calls of other sizes
-    np.testing.assert_allclose(before, whole(program.logits, config, log), atol=1e-4)
+    np.testing.assert_allclose(before, whole(program.logits, config, LOG), atol=1e-4)
     program.train(steps_of(config, ALPHABET, 4))
     program.sync()
-    after = predicted(program, config, log)
-    np.testing.assert_allclose(after, whole(program.logits, config, log), atol=1e-4)
+    after = predicted(program, config, LOG)
+    np.testing.assert_allclose(after, whole(program.logits, config, LOG), atol=1e-4)
     assert np.abs(after - before).max() > 0.01
     # calls of few rows, and blocks of few windows
     monkeypatch.setattr(evaluation, "STAGE_ROWS", 32)
     monkeypatch.setattr(evaluation, "SCORING_NUMBERS", 24 * 12 * 2 * config.layer_size)
     monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 100)
-    np.testing.assert_allclose(predicted(program, config, log), after, atol=1e-4)
+    np.testing.assert_allclose(predicted(program, config, LOG), after, atol=1e-4)
 
 
 def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArray[np.float64]:
@@ -246,46 +234,43 @@ def after_shorter_pasts(networks: Any, config: TrialConfig, log: Split) -> NDArr
 
 @pytest.mark.parametrize("more", [{}, {"averaging": "off", "layers": 3}])
 def test_targets_side_by_side_are_predicted_in_the_last_steps_of_a_window(
-    more: dict[str, Any], long_log: Split, monkeypatch: pytest.MonkeyPatch
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lstm_sweep.models.cpu.programs import KerasProgram
     from lstm_sweep.models.network import evaluation
 
     config = CONFIG.evolve(**more)
     (stepwise, networks), (fast, other) = programs(config, ALPHABET)
-    expected = after_shorter_pasts(networks, config, long_log)
+    expected = after_shorter_pasts(networks, config, LONG_LOG)
     for program in (stepwise, fast, KerasProgram(other, config)):
-        found = predicted(program, config, long_log, share_windows=True)
+        found = predicted(program, config, LONG_LOG, share_windows=True)
         np.testing.assert_allclose(found, expected, atol=1e-4)
-        apart = np.abs(found - predicted(program, config, long_log)).max(axis=1) > 1e-4
+        apart = np.abs(found - predicted(program, config, LONG_LOG)).max(axis=1) > 1e-4
         assert apart.any()
-        places = np.arange(len(long_log))
-        since_head = places - long_log.heads(places)
+        places = np.arange(len(LONG_LOG))
+        since_head = places - LONG_LOG.heads(places)
         assert (since_head[apart] > config.sequence_length).all()
     monkeypatch.setattr(evaluation, "BLOCK_WINDOWS", 30)
     monkeypatch.setattr(evaluation, "SCORING_ROWS", 10)
-    found = predicted(fast, config, long_log, share_windows=True)
+    found = predicted(fast, config, LONG_LOG, share_windows=True)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_both_directions_see_whole_windows(log: Split) -> None:
+def test_both_directions_see_whole_windows() -> None:
     config = CONFIG.evolve(direction="bi")
     _, (program, _) = programs(config, ALPHABET)
-    found = predicted(program, config, log, share_windows=True)
-    np.testing.assert_array_equal(found, predicted(program, config, log))
+    found = predicted(program, config, LONG_LOG, share_windows=True)
+    np.testing.assert_array_equal(found, predicted(program, config, LONG_LOG))
 
 
 @pytest.mark.parametrize(("length", "apart"), [(10, False), (20, True)])
 def test_short_windows_of_event_ids_share_nothing(length: int, apart: bool) -> None:
-    from lstm_sweep.models.network.evaluation import evaluate
-
     ids, config = tuple(range(7)), CONFIG.evolve(sequence_length=length)
-    text = text_of(300)
     for symbols, shares in ((ids, apart), (tuple("abcdefg"), True)):
-        corpus = Corpus("c", Alphabet(symbols), text, text, text, digest="d", decided="")
+        corpus = Corpus("c", Alphabet(symbols), TEXT, TEXT, TEXT, digest="d", decided="")
         (_, _), (program, _) = programs(config, len(corpus.alphabet))
         shared, whole = (
-            evaluate(program, config, corpus, text, np.arange(300), share_windows=share)["loss"]
+            evaluate(program, config, corpus, TEXT, np.arange(300), share_windows=share)["loss"]
             for share in (True, False)
         )
         assert (abs(shared - whole) > 1e-6) is shares
