@@ -195,7 +195,8 @@ def test_in_reduced_precision_gradients_point_the_same_way(
         embedding_size=embedding_size, precision="bfloat16",
     )  # fmt: skip
     pairs = by_both(config, 9, 0)
-    np.testing.assert_allclose(*pairs[-1], atol=1e-4)  # scores are float32
+    scores, their_scores = pairs[-1]
+    np.testing.assert_allclose(scores, their_scores, atol=1e-4)  # they are float32
     assert np.abs(np.subtract(*pairs[0])).max() > 0
     for our, their in pairs:
         left, right = our.ravel(), their.ravel()
