@@ -1,4 +1,4 @@
-"""Programs that run many training steps in one call of a TensorFlow graph.
+"""Programs that run many training steps in one call of a TensorFlow graph, and one without it.
 
 The loop over steps is part of the graph, so no Python runs between two steps.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
+from lstm_sweep.models.backend import keras
 from lstm_sweep.models.config import ClassConfig, TrialConfig
 from lstm_sweep.models.cpu import optimizer as averaging
 from lstm_sweep.models.cpu.forward import (
@@ -43,7 +44,7 @@ from lstm_sweep.models.cpu.program_types import (
     Stream,
 )
 from lstm_sweep.models.data.streams import CarriedSteps
-from lstm_sweep.models.data.windows import ClassSteps, Indices
+from lstm_sweep.models.data.windows import ClassSteps, Indices, StepWindows
 
 
 def _of_classes(batch: int | None = None) -> list[Any]:
@@ -57,13 +58,68 @@ def _of_classes(batch: int | None = None) -> list[Any]:
     ]
 
 
-class KerasProgram(Program):
-    """Computes with Keras's layers, which use cuDNN on a GPU."""
+class StepwiseProgram(Program):
+    """Keras's layers, and one call of `train_on_batch` for each step, with any backend of Keras."""
 
     def __init__(self, networks: Networks, config: TrialConfig) -> None:
-        self._networks, self._optimizer = networks, networks.trained.optimizer
-        self._of_classes = isinstance(config, ClassConfig)
+        self._networks = networks
         self._every_step, self.streams = config.direction == "uni", config.carried
+        #: what gives the outputs of a model
+        self._called: Callable[[Any, Any], Any] = lambda model, given: model.predict_on_batch(given)
+
+    @override
+    def train(self, steps: Any) -> tuple[Float32s, Float32s]:
+        model, losses, weights = self._networks.trained, list[float](), list[float]()
+        of_windows = isinstance(steps, StepWindows)
+        for batch in steps.batches(**{"every_step": self._every_step} if of_windows else {}):
+            model.reset_metrics()
+            loss = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
+            losses.append(float(loss))
+            weights.append(float(batch.weights.sum()))
+            self._average()
+        return np.array(losses, np.float32), np.array(weights, np.float32)
+
+    def _average(self) -> None:
+        model, averages = self._networks.trained, self._networks.averages
+        step = int(model.optimizer.iterations)
+        if averages and step and averaging.is_due(step):
+            share = averaging.share(step)
+            for average, weight in zip(averages, model.trainable_variables, strict=True):
+                average.assign_add(share * (weight - average))
+
+    @override
+    def sync(self) -> None:
+        self._networks.sync()
+
+    @override
+    def logits(self, *inputs: Codes) -> Float32s:
+        given = inputs[0] if len(inputs) == 1 else [*inputs]
+        return np.asarray(self._called(self._networks.scored, given))
+
+    @override
+    def last_logits(self, windows: Codes, count: int) -> Float32s:
+        return np.asarray(self._called(self._networks.every_step, windows)[:, -count:])
+
+    @override
+    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
+        streamed = self._networks.streamed
+        if states is None:
+            inputs = streamed.inputs[1:]
+            states = [np.zeros((len(codes), one.shape[-1]), np.float32) for one in inputs]
+        logits, *after = self._called(streamed, [codes, *states])
+        step, row = np.divmod(places, len(codes))
+        rows = keras.ops.reshape(logits, (-1, logits.shape[-1]))
+        chosen = keras.ops.take(rows, row * codes.shape[1] + step, axis=0)
+        return keras.ops.convert_to_numpy(chosen), after
+
+
+class KerasProgram(StepwiseProgram):
+    """The same with many steps in one call of a graph; layers of Keras use cuDNN on a GPU."""
+
+    def __init__(self, networks: Networks, config: TrialConfig) -> None:
+        super().__init__(networks, config)
+        self._optimizer = networks.trained.optimizer
+        self._of_classes = isinstance(config, ClassConfig)
         batch, time = config.batch_size, config.sequence_length
         of_windows = [
             tf.TensorSpec((None, batch, time + 1), tf.int32),
@@ -72,36 +128,16 @@ class KerasProgram(Program):
         ]
         signature = _of_classes(batch) if self._of_classes else of_windows
         self._train = tf.function(partial(_loop, self._step), signature, autograph=False)
-        self._logits, self._logits_of_steps, self._streamed = (
-            tf.function(partial(_called, model), autograph=False, reduce_retracing=True)
-            for model in (networks.scored, networks.every_step, networks.streamed)
+        self._called = tf.function(
+            lambda model, given: model(given, training=False),
+            autograph=False,
+            reduce_retracing=True,
         )
 
     @override
     def train(self, steps: Any) -> tuple[Float32s, Float32s]:
         means, counts = self._train(*_arrays(steps))
         return means.numpy(), counts.numpy()
-
-    @override
-    def sync(self) -> None:
-        self._networks.sync()
-
-    @override
-    def logits(self, *inputs: Codes) -> Float32s:
-        return np.asarray(self._logits(*inputs))
-
-    @override
-    def last_logits(self, windows: Codes, count: int) -> Float32s:
-        return np.asarray(self._logits_of_steps(windows)[:, -count:])
-
-    @override
-    def stream(self, codes: Codes, places: Indices, states: States | None) -> Stream:
-        if states is None:
-            inputs = self._networks.streamed.inputs[1:]
-            states = [tf.zeros((len(codes), one.shape[-1])) for one in inputs]
-        logits, *after = self._streamed(codes, *states)
-        step, row = np.divmod(places, len(codes))
-        return tf.gather_nd(logits, np.stack([row, step], 1)).numpy(), after
 
     def _predicted(self, arrays: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Logits of the arrays of one step, their targets, and the weights of these."""
@@ -128,10 +164,11 @@ class KerasProgram(Program):
         # the gradient of an embedding is sparse; Keras would square its parts and not their sum
         dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
         self._optimizer.apply(dense, variables)
-        self._average(variables)
+        self._average()
         return loss, count
 
-    def _average(self, variables: Sequence[Any]) -> None:
+    @override
+    def _average(self) -> None:
         """Average the weights after each step: a choice in the graph would make a GPU wait."""
         if not self._networks.averages:
             return
@@ -139,12 +176,9 @@ class KerasProgram(Program):
         # none is counted if the gradients of a first step were not finite
         step = tf.maximum(tf.cast(optimizer.iterations, tf.float32), 1.0)
         share = averaging.share_of_each(step)
+        variables = self._networks.trained.trainable_variables
         for average, variable in zip(self._networks.averages, variables, strict=True):
             average.assign_add(share * (variable.value - average.value))
-
-
-def _called(model: Any, *inputs: Any) -> Any:
-    return model(inputs[0] if len(inputs) == 1 else [*inputs], training=False)
 
 
 class FastProgram(Program):

@@ -101,8 +101,9 @@ def _write(
     prepare_backend(record.seed)
     from lstm_sweep.models.bundle import bundle, clean_process, onnx
     from lstm_sweep.models.cpu.program_types import Program
+    from lstm_sweep.models.cpu.programs import StepwiseProgram
     from lstm_sweep.models.network import evaluation
-    from lstm_sweep.models.network.program import StepwiseProgram, program_of
+    from lstm_sweep.models.network.program import program_of
 
     networks = networks_of(record, weights, len(corpus.alphabet))
     model = networks.scored

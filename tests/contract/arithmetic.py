@@ -121,13 +121,14 @@ def steps_of(config: TrialConfig, alphabet_size: int, steps: int) -> StepWindows
 
 def programs(config: TrialConfig, alphabet_size: int) -> list[Any]:
     """A program step by step, and one in a loop, of networks with the same weights."""
+    from lstm_sweep.models.cpu import programs as kinds
     from lstm_sweep.models.network import lstm, program
 
     one, other = (networks_of(config, alphabet_size, 2) for _ in range(2))
     for networks in (one, other):
         lstm.compile_for_training(networks.trained, config)
     in_loop = program.program_of(other, config, 0, Path(GRAPHS.name))
-    return [(program.StepwiseProgram(one, config), one), (in_loop, other)]
+    return [(kinds.StepwiseProgram(one, config), one), (in_loop, other)]
 
 
 def best_loss(config: TrialConfig, corpus: Corpus, weights: Path) -> float:

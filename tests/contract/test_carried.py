@@ -91,13 +91,12 @@ def trained(program_of: Callable[[Any], Any], config: TrialConfig) -> list[Any]:
 def test_all_programs_carry_the_state_alike(change: dict[str, Any]) -> None:
     from lstm_sweep.models.cpu import programs
     from lstm_sweep.models.cpu.graph_cache import GraphCache
-    from lstm_sweep.models.network import program
 
     config = CARRIED.evolve(**change)
     ours = trained(lambda networks: programs.FastProgram(networks, config, 0, GraphCache()), config)
     others: list[Callable[[Any], Any]] = [
         lambda networks: programs.KerasProgram(networks, config),
-        lambda networks: program.StepwiseProgram(networks, config),
+        lambda networks: programs.StepwiseProgram(networks, config),
     ]
     for their in others:
         for one, other in zip(ours, trained(their, config), strict=True):
@@ -113,7 +112,6 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
     """However it is cut into windows: what fills up a short one enters no state."""
     from lstm_sweep.models.cpu import programs
     from lstm_sweep.models.cpu.graph_cache import GraphCache
-    from lstm_sweep.models.network import program
 
     monkeypatch.setattr(streams, "FORGOTTEN", 0.0)
     config = CARRIED.evolve(batch_size=1, layer_size=layer_size, learning_rate=1e-12)
@@ -121,7 +119,7 @@ def test_a_session_is_trained_on_as_if_it_were_read_at_once(
     kinds: dict[str, Callable[[], Any]] = {
         "fast": lambda: programs.FastProgram(networks, config, 0, GraphCache()),
         "keras": lambda: programs.KerasProgram(networks, config),
-        "stepwise": lambda: program.StepwiseProgram(networks, config),
+        "stepwise": lambda: programs.StepwiseProgram(networks, config),
     }
     chosen, split = kinds[kind](), sessions([50, 3, 1, 20, 6, 80])
     expected = 0.0

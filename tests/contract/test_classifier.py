@@ -103,7 +103,7 @@ def test_our_kernels_and_the_layers_of_keras_learn_the_same(
     direction: str, layers: int, pooling: str, embedding_size: int, layer_size: int
 ) -> None:
     """Losses, weights after a few steps, and logits; in batches of any lengths."""
-    from lstm_sweep.models.cpu.programs import FastClassProgram, KerasProgram
+    from lstm_sweep.models.cpu.programs import FastClassProgram, KerasProgram, StepwiseProgram
     from lstm_sweep.models.network import program
 
     config = ClassConfig(
@@ -118,7 +118,7 @@ def test_our_kernels_and_the_layers_of_keras_learn_the_same(
     networks = [networks_of(config) for _ in range(3)]
     fast = program.program_of(networks[0], config, 0)
     assert isinstance(fast, FastClassProgram)
-    others = KerasProgram(networks[1], config), program.StepwiseProgram(networks[2], config)
+    others = KerasProgram(networks[1], config), StepwiseProgram(networks[2], config)
     for one, own in zip((fast, *others), networks, strict=True):
         losses, weights = one.train(steps)
         one.sync()
@@ -153,14 +153,14 @@ def test_a_training_learns_and_its_best_network_is_read_by_plain_keras(
     import keras
 
     from lstm_sweep.models.cpu.program_types import Networks
-    from lstm_sweep.models.network import program
+    from lstm_sweep.models.cpu.programs import StepwiseProgram
     from lstm_sweep.models.network.classifier import class_logits
 
     found = results(training_of(CONFIG.evolve(epochs=12), tmp_path / "m.keras", graphs))
     best = min(loss for _, loss, *_ in found)
     assert best < 0.3 < 0.8 < found[0][1]  # of the shares of classes alone: 0.9
     network = keras.models.load_model(tmp_path / "m.keras", safe_mode=True)
-    made, split = program.StepwiseProgram(Networks(network, network), CONFIG), CORPUS.validation
+    made, split = StepwiseProgram(Networks(network, network), CONFIG), CORPUS.validation
     logits = class_logits(made, CONFIG, split.sequences)
     assert score(logits, split.labels)["loss"] == pytest.approx(best, rel=1e-4)
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from lstm_sweep.models.bundle import bundle as bundles
 from lstm_sweep.models.config import OPTIMIZERS, TrialConfig
+from lstm_sweep.models.cpu.programs import StepwiseProgram
 from lstm_sweep.models.data.alphabet import Alphabet
 from lstm_sweep.models.data.corpus import Corpus, Split
 from lstm_sweep.models.data.corpus import load as load_corpus
 from lstm_sweep.models.data.source import Source
 from lstm_sweep.models.data.windows import Scoring, StepWindows, steps_with_target
 from lstm_sweep.models.network.evaluation import evaluate
-from lstm_sweep.models.network.program import StepwiseProgram
 from lstm_sweep.search.actions import inference
 from lstm_sweep.search.actions.local import Local
 from lstm_sweep.search.store.settings import load

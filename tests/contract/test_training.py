@@ -80,10 +80,11 @@ def loss_by_keras(file: Path, config: TrialConfig, corpus: Corpus) -> Any:
     import keras
 
     from lstm_sweep.models.cpu.program_types import Networks
-    from lstm_sweep.models.network import evaluation, program
+    from lstm_sweep.models.cpu.programs import StepwiseProgram
+    from lstm_sweep.models.network import evaluation
 
     network = keras.models.load_model(file)
-    by_keras = program.StepwiseProgram(Networks(network, network), config)
+    by_keras = StepwiseProgram(Networks(network, network), config)
     targets = scoring_targets(corpus.validation, 300, 0)
     return evaluation.evaluate(by_keras, config, corpus, corpus.validation, targets)["loss"]
 

@@ -25,9 +25,9 @@ from lstm_sweep.models.bundle import served_model
 from lstm_sweep.models.bundle.served_model import NextSymbolModel, _load_pyfunc
 from lstm_sweep.models.config import TrialConfig
 from lstm_sweep.models.cpu.program_types import Codes, Networks
+from lstm_sweep.models.cpu.programs import StepwiseProgram
 from lstm_sweep.models.data.alphabet import END, Alphabet
 from lstm_sweep.models.network.evaluation import continued, draw, until_ended
-from lstm_sweep.models.network.program import StepwiseProgram
 from lstm_sweep.models.scoring import log_softmax
 
 LENGTH = 4
