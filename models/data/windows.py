@@ -486,18 +486,20 @@ def class_shares(
     return ((len(labels) / (classes * counts)) ** power).astype(np.float32)
 
 
-#: occurrences of a symbol at which it is read as unknown half of the time
-RARE = 1.0
+#: occurrences of a symbol at which it is read as unknown half of the time, and the share of the
+#: time that each is at least
+RARE, DROPPED = 1.0, 0.1
 
 
 def with_unknown(split: Split, rng: np.random.Generator) -> Split:
     """The same sequences, in which some symbols, mostly rare ones, are unknown.
 
     So a network learns what to do with a symbol that training data do not have, and to rely less on
-    single rare ones (Kiperwasser and Goldberg, arXiv 1603.04351, with `RARE` as their alpha).
+    single rare ones (Kiperwasser and Goldberg, arXiv 1603.04351, with `RARE` as their alpha), or on
+    any single one (word dropout of Iyyer et al., ACL 2015).
     """
     codes = np.asarray(split.codes)
-    shares = (RARE / (RARE + np.bincount(codes))).astype(np.float32)
+    shares = np.maximum(RARE / (RARE + np.bincount(codes)), DROPPED).astype(np.float32)
     unknown = rng.random(len(codes), np.float32) < shares[codes]
     return Split(np.where(unknown, UNKNOWN, codes).astype(codes.dtype), split.starts)
 

@@ -429,11 +429,11 @@ def test_of_a_long_sequence_a_part_is_read(keep: str, expected: list[list[int]])
     )
 
 
-def test_rare_symbols_are_often_read_as_unknown_and_frequent_ones_hardly_ever() -> None:
+def test_rare_symbols_are_often_read_as_unknown_and_frequent_ones_at_times() -> None:
     codes = np.array([*range(10, 1010), *[2] * 3000], np.uint16)
     read = with_unknown(Split(codes, np.zeros(1, np.int64)), np.random.default_rng(0))
     assert 400 < (read.codes[:1000] == UNKNOWN).sum() < 600
-    assert (read.codes[1000:] == UNKNOWN).sum() < 10
+    assert 200 < (read.codes[1000:] == UNKNOWN).sum() < 400
     assert ((read.codes == codes) | (read.codes == UNKNOWN)).all()
     assert read.codes.dtype == codes.dtype
 
