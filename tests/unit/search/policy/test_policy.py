@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +35,7 @@ from lstm_sweep.search.values.sweep import Confirmed
 from lstm_sweep.search.values.trial import Ended, Outcome, Phase, Trial, trial_seed
 from lstm_sweep.spaces.dimension import Listed, Range
 from lstm_sweep.spaces.space import Space, from_mapping
-from tests.simulated import TICK_S, Networks, Simulation
+from tests.simulated import Networks, simulation
 from tests.unit.search.policy.player import (
     PLAIN,
     SMALL,
@@ -44,11 +44,9 @@ from tests.unit.search.policy.player import (
     course_of,
     each_plan,
     play,
-    player,
     policy_of,
     problem_of,
     reason_of,
-    usual,
     with_rounds,
 )
 
@@ -120,28 +118,22 @@ TWENTY = Plan(trials=20)
 
 
 def searched(
-    prior: Sequence[Config] = (),
-    plan: Plan = TWENTY,
-    space: Space = SPACE,
-    admits: Callable[[Config], bool] = lambda config: True,
+    prior: Sequence[Config] = (), plan: Plan = TWENTY, space: Space = SPACE, **known: Any
 ) -> list[TrialConfig]:
     """What a search tries that begins with the best of earlier sweeps."""
-    played = player(policy_of(plan, space, 1, admits, prior=prior), usual, 1).run()
+    played = play(plan, space, slots=1, prior=prior, **known)
     return [as_lstm_config(one.config) for one in played.of(Phase.SEARCH)]
 
 
-def test_they_come_before_the_usual_openings_with_rates_that_suit() -> None:
+def test_the_best_of_earlier_sweeps_come_before_the_usual_openings_with_rates_that_suit() -> None:
+    assert described([EarlierBest("b/9", TOO_HIGH), EarlierBest("a/4", SUITED)]) == [
+        "prior: begins with the best configs of 2 earlier sweeps on these data (b/9, a/4)"
+    ]
     first, second, *others = searched([SUITED, TOO_HIGH])
     assert first == SUITED.evolve(epochs=9)  # as this space has them
     assert second == TOO_HIGH.evolve(epochs=9, learning_rate=second.learning_rate)
     assert 0.001 < second.learning_rate < 0.02
     assert others[:4] == searched()[:4]
-
-
-def test_they_are_named_in_a_line() -> None:
-    assert described([EarlierBest("b/9", TOO_HIGH), EarlierBest("a/4", SUITED)]) == [
-        "prior: begins with the best configs of 2 earlier sweeps on these data (b/9, a/4)"
-    ]
 
 
 def test_what_is_not_admitted_or_lies_outside_of_the_space_is_left_out() -> None:
@@ -163,101 +155,79 @@ def test_without_a_ladder_they_have_the_rates_that_they_had(
 #: networks that cost alike, so that it matters little which of them is the best
 ALIKE = {"learning_rate": [0.1, 0.01, 0.001], "layers": 2, "layer_size": [56, 64, 72],
          "dropout": [0.0, 0.1, 0.2, 0.3], "batch_size": [32, 64], "epochs": 9}  # fmt: skip
-SIZE = DataSize(200_000, 60, 4_000)
-#: simulated seconds between two looks
-LOOK_S = 10.0
+NETWORKS = Networks(DataSize(200_000, 60, 4_000))
 
 
-class Watched(Simulation):
-    """A sweep that notes the time left as it goes on."""
+def times_left(**plan: Any) -> list[tuple[float, float | None]]:
+    """The time, and what is left, at each thing that a trial of a whole sweep says."""
+    problem = NETWORKS.problem(from_mapping({**ALIKE}, "test"))
+    policy = Policy(Plan(**plan), problem, sweep="s", slots=2)
+    sweep, seen = simulation(policy, NETWORKS, slots=2), list[tuple[float, float | None]]()
 
-    def __init__(self, slots: int = 2, **plan: Any) -> None:
-        problem = Networks(SIZE).problem(from_mapping({**ALIKE}, "test"))
-        policy = Policy(Plan(**plan), problem, sweep="s", slots=slots)
-        super().__init__(policy, Networks(SIZE).events, slots, tick_s=TICK_S)
-        self.seen: list[tuple[float, float | None]] = []
-        self.took = self.run().now
+    def look(trial: Trial) -> bool:
+        seen.append((sweep.now, policy.expected_left(sweep.now)))
+        return False
 
-    def _fill(self) -> None:
-        super()._fill()
-        if not self.seen or self.now >= self.seen[-1][0] + LOOK_S:
-            self.seen.append((self.now, self.policy.expected_left(self.now)))
+    sweep.run(is_found=look)
+    return seen
 
 
 @pytest.mark.parametrize("halving", [True, False])
-def test_half_way_it_is_about_right(halving: bool) -> None:
+def test_half_way_the_time_left_is_about_right(halving: bool) -> None:
     errors = list[float]()
     for seed in range(3):
-        sweep = Watched(trials=24, halving=halving, seed=seed)
-        at, left = next(one for one in sweep.seen if one[0] >= sweep.took / 2)
+        seen = times_left(trials=24, halving=halving, seed=seed)
+        took, _ = seen[-1]
+        at, left = next(one for one in seen if one[0] >= took / 2)
         assert left is not None
-        errors.append(left / (sweep.took - at) - 1)
+        errors.append(left / (took - at) - 1)
     assert abs(statistics.median(errors)) <= 0.3, errors
 
 
 def test_with_a_limit_of_time_it_is_what_is_left_of_that() -> None:
-    sweep = Watched(trials=900, seconds=100.0)
-    early = [(at, left) for at, left in sweep.seen if at < 60]
+    seen = times_left(trials=900, seconds=100.0)
+    early = [(at, left) for at, left in seen if at < 60]
     assert len(early) > 3 and all(left == pytest.approx(100.0 - at) for at, left in early)
-    assert all(left is not None and 0 <= left <= 100.0 - at for at, left in sweep.seen)
-
-
-def after_one_trial(
-    space: Space, outcome: Outcome, first_rung: int = 1, confirm_configs: int = 0
-) -> Policy:
-    """A policy that saw one trial end after three epochs of ten seconds, and one to start it."""
-    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "confirm_configs": confirm_configs})
-    policy = policy_of(plan, space, slots=1, first_rung=first_rung)
-    trial = policy.next(0.0)
-    assert trial
-    progress = course_of(trial)
-    policy.put(progress)
-    progress = with_rounds(progress, *[{"val_loss": 2.0, "round_seconds": 10.0}] * 3)
-    policy.end(progress.with_end(Ended(outcome), 31.0))
-    return policy
+    assert all(left is not None and 0 <= left <= 100.0 - at for at, left in seen)
 
 
 #: why a sweep of 100 s ends with some of them left
-TOO_SHORT = out_of_time(100.0, left=50.0).text
-DROPOUT = Space({"dropout": Range("dropout", 0.0, 0.5), "epochs": Listed("epochs", (9,))})
-
-
-@pytest.mark.parametrize(
-    "first_rung, left, spent",
-    [
-        (1, 11.5, ""),
-        (1, 10.5, TOO_SHORT),
-        (3, 30.0, TOO_SHORT),
-        (6, 50.0, TOO_SHORT),
-    ],
-)
-def test_the_first_rung_has_to_fit_and_the_rest_has_not(
-    first_rung: int, left: float, spent: str
-) -> None:
-    policy = after_one_trial(DROPOUT, Outcome.COMPLETE, first_rung=first_rung)
-    assert bool(policy.next(100.0 - left)) == (not spent)
-    assert reason_of(policy) == spent
-
-
+TOO_SHORT = out_of_time(100.0, left=50.0)
 ONE = Space({"epochs": Listed("epochs", (9,))})
+DROPOUT = ONE.replace(dropout=Range("dropout", 0.0, 0.5))
 
 
 @pytest.mark.parametrize(
-    ("outcome", "left", "found"),
+    ("space", "first_rung", "outcome", "left", "found"),
     [
-        (Outcome.COMPLETE, 75.0, [(Phase.CONFIRM, None)]),  # each further run takes 31 s
-        (Outcome.COMPLETE, 28.0, []),
+        # of a new trial the first rung has to fit, and the rest has not
+        (DROPOUT, 1, Outcome.COMPLETE, 11.5, (Phase.SEARCH, None)),
+        (DROPOUT, 1, Outcome.COMPLETE, 10.5, TOO_SHORT),
+        (DROPOUT, 3, Outcome.COMPLETE, 30.0, TOO_SHORT),
+        (DROPOUT, 6, Outcome.COMPLETE, 50.0, TOO_SHORT),
+        # what a search without further configs has left is used for whole further runs, of 31 s
+        (ONE, 1, Outcome.COMPLETE, 75.0, (Phase.CONFIRM, None)),
+        (ONE, 1, Outcome.COMPLETE, 28.0, TOO_SHORT),
         # nine epochs would take 91 s: as many rounds as one that was cut short had
-        (Outcome.PRUNED, 70.0, [(Phase.CONFIRM, 3)]),
-        (Outcome.STOPPED, 70.0, [(Phase.CONFIRM, 3)]),
-        (Outcome.PRUNED, 10.0, []),
+        (ONE, 1, Outcome.PRUNED, 70.0, (Phase.CONFIRM, 3)),
+        (ONE, 1, Outcome.STOPPED, 70.0, (Phase.CONFIRM, 3)),
+        (ONE, 1, Outcome.PRUNED, 10.0, TOO_SHORT),
     ],
 )
-def test_what_the_search_has_left_is_used_for_whole_further_runs(
-    outcome: Outcome, left: float, found: list[tuple[Phase, int | None]]
+def test_what_is_begun_in_the_time_that_is_left_after_one_trial(
+    space: Space, first_rung: int, outcome: Outcome, left: float, found: object
 ) -> None:
-    trial = after_one_trial(ONE, outcome, confirm_configs=1).next(100.0 - left)
-    assert ([(trial.phase, trial.most_rounds)] if trial else []) == found
+    """It ended after three epochs of ten seconds, and one to start it."""
+    confirm = int(space is ONE)
+    plan = Plan(**{**PLAIN, "trials": 50, "seconds": 100.0, "confirm_configs": confirm})
+    policy = policy_of(plan, space, slots=1, first_rung=first_rung)
+    trial = policy.next(0.0)
+    assert trial
+    policy.put(course_of(trial))
+    done = with_rounds(course_of(trial), *[{"val_loss": 2.0, "round_seconds": 10.0}] * 3)
+    policy.end(done.with_end(Ended(outcome), 31.0))
+    following = policy.next(100.0 - left)
+    assert (policy.stop or (following and (following.phase, following.most_rounds))) == found
 
 
 def first(

@@ -267,13 +267,9 @@ def test_arguments_that_do_not_fit_are_refused(arguments: str, names: str, tmp_p
     )
 
 
-def dimension(text: str, names: str = "") -> Dimension:
-    """The dimension of a distribution, with what is assigned above it."""
-    known = {
-        statement.targets[0].id: statement.value
-        for statement in ast.parse(names).body
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
-    }
+def dimension(text: str, **names: str) -> Dimension:
+    """The dimension of a distribution, with what is assigned to names above it."""
+    known = {name: ast.parse(value, mode="eval").body for name, value in names.items()}
     return read("a:1", ast.parse(text, mode="eval").body, known).dimension
 
 
@@ -319,8 +315,7 @@ def dimension(text: str, names: str = "") -> Dimension:
     ],
 )  # fmt: skip
 def test_a_distribution_has_these_values(text: str, values: list[object]) -> None:
-    names = "SIZES = [4, 8]\nLAYERS = {'dense': Dense, 'lstm': LSTM}"
-    found = dimension(text, names).values()
+    found = dimension(text, SIZES="[4, 8]", LAYERS="{'dense': Dense, 'lstm': LSTM}").values()
     assert found == values
     assert list(map(type, found or [])) == list(map(type, values))
 
@@ -382,6 +377,6 @@ def test_hyperopt_draws_what_can_be_decoded(text: str) -> None:
 )  # fmt: skip
 def test_what_is_wrong_with_a_distribution_is_said(text: str, named: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        dimension(text, "A = B\nB = A")
+        dimension(text, A="B", B="A")
     for part in named:
         assert part in str(caught.value)
