@@ -98,7 +98,7 @@ class DataNames:
     def named(self, text: str) -> str:
         """A text with names as in requests in place of paths of the machine, also of cut ones."""
         folder = re.escape(str(self._uploads.folder_of("")))
-        for corpus in set(re.findall(f"{folder}/({CORPUS_ID})/", text)):
+        for corpus in set(re.findall(f"{folder}/({CORPUS_ID})", text)):
             with contextlib.suppress(ProblemError):  # it is deleted just now
                 path = str(self._uploads.path_of(corpus))
                 for written in (path, cut(path)):

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from lstm_sweep.models.errors import InputError, shown
+from lstm_sweep.models.errors import InputError, cut
 from lstm_sweep.search.actions.transfers import corpus_id_of
 from lstm_sweep.search.service import app as routes
+from lstm_sweep.search.service import site
 from lstm_sweep.search.service.answers import ProblemError
 from lstm_sweep.search.service.settings import Limits
 from lstm_sweep.search.service.site import DataNames
@@ -401,7 +402,7 @@ def test_a_corpus_that_was_not_uploaded_is_not_found(names: DataNames, given: st
 
 
 def test_uploads_are_named_also_if_a_message_cuts_their_paths(
-    names: DataNames, uploads: Uploads, root: Path
+    names: DataNames, uploads: Uploads, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = send(uploads, name="n" * 150)
     path = str(uploads.path_of(corpus.id))
@@ -412,7 +413,11 @@ def test_uploads_are_named_also_if_a_message_cuts_their_paths(
     assert names.data_named(path) == "n" * 150
     assert names.data_named("/home/ann/tunes") == "tunes"
     assert names.data_named("python-docs") == "python-docs"
-    assert names.named(f"data {shown(path)}: is none") == f"data 'corpus:{corpus.id}': is none"
+    its_end = path.index(corpus.id) + len(corpus.id)
+    for longest in (its_end, its_end + 1, its_end + 20, len(path)):
+        monkeypatch.setattr(site, "cut", lambda text, longest=longest: cut(text, longest))
+        message = f"data '{cut(path, longest)}': is none"
+        assert names.named(message) == f"data 'corpus:{corpus.id}': is none"
     uploads.delete(corpus.id)
     assert names.named(path) == f"corpus:{corpus.id}/content/{'n' * 150}"
 
